@@ -1,0 +1,51 @@
+import type { NetworkPolicy } from '../api/networkpolicy.ts';
+import { identityOf, isBaselinePolicyReference } from './child.ts';
+import { canonicalSpec } from './normalize.ts';
+
+/** What the cache keeps of a live NetworkPolicy: what a diff needs, no more. */
+export interface LiveNetworkPolicy {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly resourceVersion: string;
+  /** UID of the BaselinePolicy that owns it, or empty. */
+  readonly ownerUid: string;
+  /** UID of the BaselinePolicy that this very object (by UID) was last seen owned by, or empty. */
+  readonly lastOwnerUid: string;
+  /** Canonical text of the metadata that is ours; see child.ts. */
+  readonly identity: string;
+  /** Canonical text of the spec; see normalize.ts. */
+  readonly spec: string;
+  /** Whether it is being deleted, and only a finalizer keeps it. */
+  readonly deleting: boolean;
+}
+
+/**
+ * Trims a NetworkPolicy of the wire to what a diff needs. Undefined for objects that can be neither a child nor in the
+ * way of one: no owner of our kind, now or before, and a name without the dot that every child's name has.
+ * @param intern returns one instance for equal texts: a fleet shares a few specs
+ */
+export function trimNetworkPolicy(
+  object: NetworkPolicy,
+  previous: LiveNetworkPolicy | undefined,
+  intern: (text: string) => string,
+): LiveNetworkPolicy | undefined {
+  const { metadata } = object;
+  const uid = metadata.uid ?? '';
+  const ownerUid = metadata.ownerReferences?.find(isBaselinePolicyReference)?.uid ?? '';
+  const before = previous?.uid === uid ? previous.lastOwnerUid : '';
+  const lastOwnerUid = ownerUid !== '' ? ownerUid : before;
+  if (lastOwnerUid === '' && !metadata.name.includes('.')) return undefined;
+  return {
+    namespace: intern(metadata.namespace ?? ''),
+    name: intern(metadata.name),
+    uid,
+    resourceVersion: metadata.resourceVersion ?? '',
+    ownerUid: intern(ownerUid),
+    lastOwnerUid: intern(lastOwnerUid),
+    // A foreign object is never compared: it is in the way, whatever it says.
+    identity: lastOwnerUid === '' ? '' : intern(identityOf(metadata)),
+    spec: lastOwnerUid === '' ? '' : intern(canonicalSpec(object.spec ?? {})),
+    deleting: metadata.deletionTimestamp !== undefined,
+  };
+}
