@@ -97,9 +97,7 @@ export function serializeChild(template: ChildTemplate, namespace: string): stri
  * stay. The live object's resourceVersion stays too, so that the API server refuses the write if it has changed.
  */
 export function mendChild(template: ChildTemplate, live: NetworkPolicy): NetworkPolicy {
-  const annotations = { ...live.metadata.annotations };
-  delete annotations[ANNOTATION_DESCRIPTION];
-  Object.assign(annotations, template.metadata.annotations);
+  const { [ANNOTATION_DESCRIPTION]: _replaced, ...annotations } = live.metadata.annotations ?? {};
   const others = (live.metadata.ownerReferences ?? [])
     .filter((owner) => !isBaselinePolicyReference(owner))
     // An object can have one controller, and ours is the BaselinePolicy.
@@ -109,7 +107,7 @@ export function mendChild(template: ChildTemplate, live: NetworkPolicy): Network
     metadata: {
       ...live.metadata,
       labels: { ...live.metadata.labels, ...template.metadata.labels },
-      annotations,
+      annotations: { ...annotations, ...template.metadata.annotations },
       ownerReferences: [...others, ...(template.metadata.ownerReferences ?? [])],
     },
     spec: template.spec,

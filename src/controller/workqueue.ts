@@ -1,0 +1,184 @@
+/** How soon a key is taken: `fresh` keys (something just happened) before `backlog` (initial list, resync, roll-out). */
+export type Lane = 'fresh' | 'backlog';
+
+/** Sees what the queue does, for metrics; the names are those of client-go's workqueue metrics. */
+export interface WorkQueueObserver {
+  observeDepth(depth: number): void;
+  observeAdd(): void;
+  observeRetry(): void;
+  /** @param seconds from the add until the key was taken */
+  observeQueueDuration(seconds: number): void;
+}
+
+/** A key to work on. */
+export interface WorkItem {
+  readonly key: string;
+  /** When the key was first added since it was last taken; milliseconds of the queue's clock. */
+  readonly addedAt: number;
+}
+
+/** Options of a {@link WorkQueue}. */
+export interface WorkQueueOptions {
+  /** Called when a key can be taken that could not before. */
+  readonly onReady: () => void;
+  readonly observer?: WorkQueueObserver;
+  /** Monotonic clock in milliseconds. */
+  readonly monotonic?: () => number;
+}
+
+/** First and longest wait of a failing key, as in client-go's ItemExponentialFailureRateLimiter. */
+const BASE_DELAY_MS = 5;
+const MAX_DELAY_MS = 1_000_000;
+
+/**
+ * A queue of keys with the promises of client-go's workqueue: a key waits in it once however often it is added; a key
+ * that is added while it is worked on is taken again afterwards, never by two workers at a time; a failing key waits
+ * longer each time, alone.
+ */
+export class WorkQueue {
+  readonly #onReady: () => void;
+  readonly #observer: WorkQueueObserver | undefined;
+  readonly #now: () => number;
+  /** Keys to be taken, with the time of their first add; a key being worked on may be among them. */
+  readonly #dirty = new Map<string, number>();
+  /** Keys of `dirty` that nobody works on, in the order in which they are taken. */
+  readonly #lanes: Record<Lane, Set<string>> = { fresh: new Set(), backlog: new Set() };
+  readonly #processing = new Set<string>();
+  /** Lane of keys that were added while they were worked on. */
+  readonly #again = new Map<string, Lane>();
+  readonly #delayed = new Map<string, { readonly due: number; readonly timer: NodeJS.Timeout }>();
+  readonly #failures = new Map<string, number>();
+  #closed = false;
+
+  constructor(options: WorkQueueOptions) {
+    this.#onReady = options.onReady;
+    this.#observer = options.observer;
+    this.#now = options.monotonic ?? (() => performance.now());
+  }
+
+  /** Number of keys that wait to be taken now. */
+  get depth(): number {
+    return this.#lanes.fresh.size + this.#lanes.backlog.size;
+  }
+
+  /** Number of keys that somebody works on. */
+  get processing(): number {
+    return this.#processing.size;
+  }
+
+  /** Number of keys with a failure count or a timer: what must go back to nothing when all is well. */
+  get tracked(): number {
+    return this.#failures.size + this.#delayed.size;
+  }
+
+  /** Adds a key; a waiting key moves to the fresh lane when it is added as fresh. */
+  add(key: string, lane: Lane = 'fresh'): void {
+    if (this.#closed) return;
+    const since = this.#dirty.get(key);
+    if (since !== undefined) {
+      if (lane === 'fresh') this.#promote(key);
+      return;
+    }
+    this.#dirty.set(key, this.#now());
+    this.#observer?.observeAdd();
+    if (this.#processing.has(key)) {
+      this.#again.set(key, lane);
+      return;
+    }
+    this.#lanes[lane].add(key);
+    this.#observer?.observeDepth(this.depth);
+    this.#onReady();
+  }
+
+  /** Adds a key after a time; of several waits the earliest counts. */
+  addAfter(key: string, ms: number): void {
+    if (this.#closed) return;
+    if (ms <= 0) {
+      this.add(key);
+      return;
+    }
+    const due = this.#now() + ms;
+    const waiting = this.#delayed.get(key);
+    if (waiting !== undefined) {
+      if (waiting.due <= due) return;
+      clearTimeout(waiting.timer);
+    }
+    const timer = setTimeout(() => {
+      this.#delayed.delete(key);
+      this.add(key);
+    }, ms);
+    this.#delayed.set(key, { due, timer });
+  }
+
+  /** Adds a key that failed, after 5 ms, 10 ms, 20 ms, … up to 1000 s; returns the wait in milliseconds (0 when closed). */
+  addRateLimited(key: string): number {
+    if (this.#closed) return 0;
+    const failures = this.#failures.get(key) ?? 0;
+    this.#failures.set(key, failures + 1);
+    this.#observer?.observeRetry();
+    const ms = Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** Math.min(failures, 30));
+    this.addAfter(key, ms);
+    return ms;
+  }
+
+  /** Forgets the failures of a key: its next failure waits shortly again. */
+  forget(key: string): void {
+    this.#failures.delete(key);
+  }
+
+  /** How often a key has failed in a row. */
+  failures(key: string): number {
+    return this.#failures.get(key) ?? 0;
+  }
+
+  /** Takes the next key, if there is one. The caller must call {@link done} with it. */
+  take(): WorkItem | undefined {
+    if (this.#closed) return undefined;
+    for (const lane of [this.#lanes.fresh, this.#lanes.backlog]) {
+      for (const key of lane) {
+        lane.delete(key);
+        const addedAt = this.#dirty.get(key) ?? this.#now();
+        this.#dirty.delete(key);
+        this.#processing.add(key);
+        this.#observer?.observeDepth(this.depth);
+        this.#observer?.observeQueueDuration((this.#now() - addedAt) / 1000);
+        return { key, addedAt };
+      }
+    }
+    return undefined;
+  }
+
+  /** Ends the work on a key; it is queued again if it was added meanwhile. */
+  done(key: string): void {
+    this.#processing.delete(key);
+    const lane = this.#again.get(key);
+    if (lane === undefined) return;
+    this.#again.delete(key);
+    this.#lanes[lane].add(key);
+    this.#observer?.observeDepth(this.depth);
+    this.#onReady();
+  }
+
+  /** Drops all keys, waits and failure counts; keys being worked on finish. */
+  clear(): void {
+    for (const { timer } of this.#delayed.values()) clearTimeout(timer);
+    this.#delayed.clear();
+    this.#failures.clear();
+    this.#dirty.clear();
+    this.#again.clear();
+    this.#lanes.fresh.clear();
+    this.#lanes.backlog.clear();
+    this.#observer?.observeDepth(0);
+  }
+
+  /** Takes and hands out nothing more. */
+  close(): void {
+    this.#closed = true;
+    this.clear();
+  }
+
+  #promote(key: string): void {
+    if (this.#again.has(key)) this.#again.set(key, 'fresh');
+    else if (this.#lanes.backlog.delete(key)) this.#lanes.fresh.add(key);
+  }
+}

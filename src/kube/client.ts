@@ -1,0 +1,186 @@
+import type { Readable } from 'node:stream';
+import type { KubernetesObject } from '../api/metadata.ts';
+import { MANAGER } from '../api/names.ts';
+import type { Transport } from './transport.ts';
+
+/** A kind of object that the API server serves. */
+export interface ResourceType {
+  /** Group and version: `v1`, `networking.k8s.io/v1`. */
+  readonly apiVersion: string;
+  readonly plural: string;
+}
+
+/** Resources that the operator reads or writes. */
+export const RESOURCES = {
+  namespaces: { apiVersion: 'v1', plural: 'namespaces' },
+  services: { apiVersion: 'v1', plural: 'services' },
+  endpointSlices: { apiVersion: 'discovery.k8s.io/v1', plural: 'endpointslices' },
+  networkPolicies: { apiVersion: 'networking.k8s.io/v1', plural: 'networkpolicies' },
+  baselinePolicies: { apiVersion: 'baselinepolicy.dev/v1alpha1', plural: 'baselinepolicies' },
+  customResourceDefinitions: { apiVersion: 'apiextensions.k8s.io/v1', plural: 'customresourcedefinitions' },
+  leases: { apiVersion: 'coordination.k8s.io/v1', plural: 'leases' },
+  events: { apiVersion: 'events.k8s.io/v1', plural: 'events' },
+} as const satisfies Record<string, ResourceType>;
+
+/** Which objects of a resource: all of the cluster, or those of a namespace, narrowed by selectors. */
+export interface Scope {
+  readonly namespace?: string;
+  readonly fieldSelector?: string;
+  readonly labelSelector?: string;
+}
+
+/** One page of a list, as it is on the wire. */
+export interface ListPage {
+  readonly metadata: { readonly resourceVersion?: string; readonly continue?: string };
+  readonly items: KubernetesObject[] | null;
+}
+
+/** What a delete insists on; the API server answers 409 when it does not hold. */
+export interface Preconditions {
+  readonly uid: string;
+  readonly resourceVersion: string;
+}
+
+/** One operation of a JSON Patch (RFC 6902). */
+export interface PatchOperation {
+  readonly op: 'add' | 'replace' | 'remove' | 'test';
+  readonly path: string;
+  readonly value?: unknown;
+}
+
+/**
+ * The verbs of the Kubernetes API on wire JSON. Every method throws APIError or ConnectionError. Writes name our field
+ * manager.
+ */
+export class KubeClient {
+  readonly #transport: Transport;
+
+  constructor(transport: Transport) {
+    this.#transport = transport;
+  }
+
+  /** Reads one page of a list; `token` is the `continue` of the page before. */
+  async list(
+    type: ResourceType,
+    scope: Scope,
+    page: { limit: number; token?: string; signal?: AbortSignal },
+  ): Promise<ListPage> {
+    const query = scopeQuery(scope);
+    query.set('limit', String(page.limit));
+    if (page.token !== undefined) query.set('continue', page.token);
+    return this.#transport.request<ListPage>({
+      method: 'GET',
+      path: `${collectionPath(type, scope.namespace)}?${query.toString()}`,
+      resource: type.plural,
+      ...(page.signal !== undefined && { signal: page.signal }),
+    });
+  }
+
+  /** Opens a watch after `resourceVersion`, with bookmarks; the server ends it after `timeoutSeconds`. */
+  async watch(
+    type: ResourceType,
+    scope: Scope,
+    from: { resourceVersion: string; timeoutSeconds: number; signal: AbortSignal },
+  ): Promise<Readable> {
+    const query = scopeQuery(scope);
+    query.set('watch', '1');
+    query.set('allowWatchBookmarks', 'true');
+    query.set('resourceVersion', from.resourceVersion);
+    query.set('timeoutSeconds', String(from.timeoutSeconds));
+    return this.#transport.stream({
+      method: 'GET',
+      path: `${collectionPath(type, scope.namespace)}?${query.toString()}`,
+      resource: type.plural,
+      signal: from.signal,
+    });
+  }
+
+  /** Reads one object, always the current one. */
+  async get<T extends KubernetesObject>(
+    type: ResourceType,
+    name: string,
+    namespace?: string,
+    timeoutMs?: number,
+  ): Promise<T> {
+    return this.#transport.request<T>({
+      method: 'GET',
+      path: objectPath(type, name, namespace),
+      resource: type.plural,
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    });
+  }
+
+  /** Creates the object that `body` (wire JSON) describes. */
+  async create<T extends KubernetesObject>(type: ResourceType, body: string, namespace?: string): Promise<T> {
+    return this.#transport.request<T>({
+      method: 'POST',
+      path: `${collectionPath(type, namespace)}?fieldManager=${MANAGER}`,
+      resource: type.plural,
+      body,
+    });
+  }
+
+  /** Replaces an object; its resourceVersion guards against changes since it was read. */
+  async replace<T extends KubernetesObject>(type: ResourceType, object: T, timeoutMs?: number): Promise<T> {
+    return this.#transport.request<T>({
+      method: 'PUT',
+      path: `${objectPath(type, object.metadata.name, object.metadata.namespace)}?fieldManager=${MANAGER}`,
+      resource: type.plural,
+      body: JSON.stringify(object),
+      ...(timeoutMs !== undefined && { timeoutMs }),
+    });
+  }
+
+  /** Applies a JSON Patch to an object, or to one of its subresources. */
+  async patch<T extends KubernetesObject>(
+    type: ResourceType,
+    target: { name: string; namespace?: string; subresource?: string },
+    operations: readonly PatchOperation[],
+  ): Promise<T> {
+    const subresource = target.subresource === undefined ? '' : `/${target.subresource}`;
+    return this.#transport.request<T>({
+      method: 'PATCH',
+      path: `${objectPath(type, target.name, target.namespace)}${subresource}?fieldManager=${MANAGER}`,
+      resource: type.plural,
+      body: JSON.stringify(operations),
+      contentType: 'application/json-patch+json',
+    });
+  }
+
+  /** Deletes an object if it is still the one that was seen. */
+  async remove(
+    type: ResourceType,
+    target: { name: string; namespace?: string },
+    preconditions: Preconditions,
+  ): Promise<void> {
+    await this.#transport.request({
+      method: 'DELETE',
+      path: objectPath(type, target.name, target.namespace),
+      resource: type.plural,
+      body: JSON.stringify({ apiVersion: 'v1', kind: 'DeleteOptions', preconditions }),
+    });
+  }
+
+  /** The version of the API server. */
+  async version(timeoutMs: number): Promise<{ gitVersion: string }> {
+    return this.#transport.request({ method: 'GET', path: '/version', resource: 'version', timeoutMs });
+  }
+}
+
+function collectionPath(type: ResourceType, namespace: string | undefined): string {
+  const root = type.apiVersion.includes('/') ? `/apis/${type.apiVersion}` : `/api/${type.apiVersion}`;
+  return namespace === undefined
+    ? `${root}/${type.plural}`
+    : `${root}/namespaces/${encodeURIComponent(namespace)}/${type.plural}`;
+}
+
+function objectPath(type: ResourceType, name: string, namespace: string | undefined): string {
+  return `${collectionPath(type, namespace)}/${encodeURIComponent(name)}`;
+}
+
+function scopeQuery(scope: Scope): URLSearchParams {
+  const query = new URLSearchParams();
+  if (scope.fieldSelector !== undefined) query.set('fieldSelector', scope.fieldSelector);
+  if (scope.labelSelector !== undefined) query.set('labelSelector', scope.labelSelector);
+  return query;
+}

@@ -1,0 +1,77 @@
+/** The part of `metav1.Status` that tells one failure from another. */
+export interface StatusBody {
+  readonly message?: string;
+  readonly reason?: string;
+  readonly code?: number;
+  readonly details?: {
+    readonly retryAfterSeconds?: number;
+    readonly causes?: readonly { readonly reason?: string; readonly message?: string; readonly field?: string }[];
+  };
+}
+
+/** The API server answered, with a status of 400 or more. */
+export class APIError extends Error {
+  /** HTTP status, or the code of a `Status` that came inside a watch. */
+  readonly status: number;
+  /** `reason` of the `Status`, e.g. AlreadyExists, or empty. */
+  readonly reason: string;
+  readonly details: StatusBody['details'];
+  /** How long the server asks to wait before the next try, if it does. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(request: string, status: number, body: StatusBody | undefined, retryAfterMs?: number) {
+    super(`${request}: ${status} ${body?.message ?? body?.reason ?? 'no message'}`);
+    this.name = 'APIError';
+    this.status = status;
+    this.reason = body?.reason ?? '';
+    this.details = body?.details;
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  /** Whether the failure has a cause of that reason, as `apierrors.HasStatusCause` tells. */
+  hasCause(reason: string): boolean {
+    return this.details?.causes?.some((cause) => cause.reason === reason) ?? false;
+  }
+}
+
+/** No answer came: refused, reset, timed out, or not HTTP. The server may have done what was asked all the same. */
+export class ConnectionError extends Error {
+  constructor(request: string, cause: unknown) {
+    super(`${request}: ${describe(cause)}`, { cause });
+    this.name = 'ConnectionError';
+  }
+}
+
+function describe(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  if (cause instanceof AggregateError && cause.errors.length > 0) return describe(cause.errors[0]);
+  const code = 'code' in cause && typeof cause.code === 'string' ? ` (${cause.code})` : '';
+  return `${cause.message}${cause.message.includes(code.slice(2, -1)) ? '' : code}`;
+}
+
+/** Whether the object of a request does not exist. */
+export function isNotFound(error: unknown): boolean {
+  return error instanceof APIError && error.status === 404;
+}
+
+/** Whether an update or a delete lost a race: what it was based on is not current. */
+export function isConflict(error: unknown): boolean {
+  return error instanceof APIError && error.status === 409 && error.reason !== 'AlreadyExists';
+}
+
+/** Whether a create met an object of that name. */
+export function isAlreadyExists(error: unknown): boolean {
+  return error instanceof APIError && error.status === 409 && error.reason === 'AlreadyExists';
+}
+
+/** Whether a resourceVersion or a continue token is too old to go on from: only a new list helps. */
+export function isExpired(error: unknown): boolean {
+  return error instanceof APIError && error.status === 410;
+}
+
+/** Whether a create was refused because its namespace is being deleted, or is gone. */
+export function isNamespaceGone(error: unknown): boolean {
+  if (!(error instanceof APIError)) return false;
+  if (error.status === 403) return error.hasCause('NamespaceTerminating');
+  return error.status === 404;
+}

@@ -1,0 +1,161 @@
+import { existsSync, readFileSync } from 'node:fs';
+import type { RequestOptions } from 'node:https';
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import type { SecureContextOptions } from 'node:tls';
+import type { KubeConfig } from '@kubernetes/client-node';
+
+/** Folder in which Kubernetes gives a pod its service account. */
+const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/** No usable credentials: says where they were looked for and what to do. */
+export class KubeconfigError extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'KubeconfigError';
+  }
+}
+
+/** Who the server must be, and the client certificate to show it. */
+export type TLSOptions = Pick<SecureContextOptions, 'ca' | 'cert' | 'key' | 'pfx' | 'passphrase'> & {
+  readonly rejectUnauthorized?: boolean;
+  readonly servername?: string;
+};
+
+/** How to reach a cluster and as whom. */
+export interface ClusterAccess {
+  /** URL of the API server; may have a path. */
+  readonly server: URL;
+  readonly tls: TLSOptions;
+  /** HTTP proxy in front of the API server. */
+  readonly proxy: string | undefined;
+  /** Headers that say who asks; may run a credential plugin or read a rotated token, so not free. */
+  readonly headers: () => Promise<Record<string, string>>;
+}
+
+/**
+ * Finds credentials in the order that controller-runtime has: the given file, $KUBECONFIG, the pod's service account,
+ * ~/.kube/config.
+ * @throws KubeconfigError when there are none or they can't be used
+ */
+export async function loadClusterAccess(path: string | undefined, env: NodeJS.ProcessEnv): Promise<ClusterAccess> {
+  const { KubeConfig } = await import('@kubernetes/client-node');
+  const config = new KubeConfig();
+  const source = load(config, path, env);
+  const cluster = config.getCurrentCluster();
+  if (cluster === null) {
+    const found = config.currentContext ? JSON.stringify(config.currentContext) : 'none';
+    throw new KubeconfigError(`${source}: expected a current-context that names a cluster, found ${found}`);
+  }
+  if (config.getCurrentUser() === null) {
+    const user = JSON.stringify(config.getContextObject(config.currentContext)?.user);
+    throw new KubeconfigError(
+      `${source}: context ${config.currentContext}: expected the name of a user, found ${user}, which is none`,
+    );
+  }
+  if (!/^https?:$/.test(URL.parse(cluster.server)?.protocol ?? '')) {
+    throw new KubeconfigError(
+      `${source}: cluster ${cluster.name}: expected an http or https URL in server, found ${cluster.server}`,
+    );
+  }
+  const proxy = cluster.proxyUrl === '' ? undefined : cluster.proxyUrl;
+  if (proxy !== undefined && !/^https?:/.test(proxy)) {
+    throw new KubeconfigError(
+      `${source}: cluster ${cluster.name}: expected an HTTP proxy in proxy-url, found ${proxy}`,
+    );
+  }
+  const initial = await authenticate(config, source);
+  return {
+    server: new URL(cluster.server),
+    tls: tlsOptions(initial),
+    proxy,
+    headers: async () => {
+      const { headers } = await authenticate(config, source);
+      return Object.fromEntries(Object.entries(headers ?? {}).map(([name, value]) => [name, String(value)]));
+    },
+  };
+}
+
+function tlsOptions(options: RequestOptions): TLSOptions {
+  const { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername } = options;
+  return {
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+    ...(pfx !== undefined && { pfx }),
+    ...(passphrase !== undefined && { passphrase }),
+    ...(rejectUnauthorized !== undefined && { rejectUnauthorized }),
+    ...(servername !== undefined && { servername }),
+  };
+}
+
+/** The namespace that the pod's service account is in; undefined outside a pod. */
+export function serviceAccountNamespace(): string | undefined {
+  const file = join(SERVICE_ACCOUNT, 'namespace');
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : undefined;
+}
+
+/** Loads the configuration and returns what it was read from, for messages. */
+function load(config: KubeConfig, path: string | undefined, env: NodeJS.ProcessEnv): string {
+  const fromEnv = (env['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '');
+  const fromHome = join(env['HOME'] ?? homedir(), '.kube', 'config');
+  const files = path !== undefined ? [path] : fromEnv;
+  if (files.length > 0) {
+    readFiles(config, files, path !== undefined ? '--kubeconfig' : 'KUBECONFIG');
+    return files.join(delimiter);
+  }
+  if (env['KUBERNETES_SERVICE_HOST'] !== undefined && existsSync(join(SERVICE_ACCOUNT, 'token'))) {
+    config.loadFromCluster();
+    return 'the service account of the pod';
+  }
+  if (!existsSync(fromHome)) {
+    throw new KubeconfigError(
+      `No cluster to talk to: --kubeconfig and $KUBECONFIG are not set, this is no pod, and ${fromHome} does not exist. ` +
+        'Give --kubeconfig FILE.',
+    );
+  }
+  readFiles(config, [fromHome], 'the default kubeconfig');
+  return fromHome;
+}
+
+function readFiles(config: KubeConfig, files: readonly string[], where: string): void {
+  if (files.length > 1 && !files.some((file) => existsSync(file))) {
+    throw new KubeconfigError(`${where}: none of the files ${files.join(', ')} exists`);
+  }
+  for (const [index, file] of files.entries()) {
+    // Like kubectl, a file of a list in $KUBECONFIG may be missing; the only one may not.
+    if (!existsSync(file)) {
+      if (files.length > 1) continue;
+      throw new KubeconfigError(`${where}: the file ${file} does not exist`);
+    }
+    try {
+      if (index === 0) {
+        config.loadFromFile(file);
+      } else {
+        const more = new (config.constructor as typeof KubeConfig)();
+        more.loadFromFile(file);
+        addMissing(config, more);
+      }
+    } catch (error) {
+      throw new KubeconfigError(`${where}: ${file} is no kubeconfig: ${(error as Error).message}`, error);
+    }
+  }
+}
+
+/** Merges another file in. As with kubectl, the first file that names something wins, also the current-context. */
+function addMissing(config: KubeConfig, more: KubeConfig): void {
+  more.clusters = more.clusters.filter(({ name }) => config.getCluster(name) === null);
+  more.users = more.users.filter(({ name }) => config.getUser(name) === null);
+  more.contexts = more.contexts.filter(({ name }) => config.getContextObject(name) === null);
+  config.mergeConfig(more, Boolean(config.currentContext));
+}
+
+async function authenticate(config: KubeConfig, source: string): Promise<RequestOptions> {
+  const options: RequestOptions = {};
+  try {
+    await config.applyToHTTPSOptions(options);
+  } catch (error) {
+    throw new KubeconfigError(`${source}: no credentials: ${(error as Error).message}`, error);
+  }
+  return options;
+}

@@ -1,0 +1,331 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
+import type { KubernetesObject } from '../api/metadata.ts';
+import type { Logger } from '../observability/log.ts';
+import type { KubeClient, ResourceType, Scope } from './client.ts';
+import { APIError, isExpired, isNotFound, type StatusBody } from './errors.ts';
+import { readLines } from './lines.ts';
+import { compareResourceVersions } from './resource-version.ts';
+import type { CachedObject, Store } from './store.ts';
+
+/** What a reflector does with a store, whatever is kept in it. */
+export type ReflectorTarget = Pick<
+  Store<CachedObject>,
+  'size' | 'observe' | 'observeDeletion' | 'replace' | 'advanceTo'
+>;
+
+/** Sees how a watch fares, for metrics. */
+export interface WatchObserver {
+  /** A watch was opened again, whatever the reason. */
+  observeWatchRestart(resource: string): void;
+  /** The server sent something; a bookmark counts. */
+  observeWatchEvent(resource: string): void;
+}
+
+/** Options of a {@link Reflector}. */
+export interface ReflectorOptions {
+  readonly client: KubeClient;
+  readonly type: ResourceType;
+  readonly scope: Scope;
+  readonly store: ReflectorTarget;
+  readonly logger: Logger;
+  readonly observer?: WatchObserver;
+  /** Told once whenever the API server turns out not to know the resource. */
+  readonly onMissing?: () => void;
+  /** Objects a page of a list. */
+  readonly pageSize: number;
+  /** Longest silence of a watch, in milliseconds; see {@link DEFAULT_IDLE_TIMEOUT_MS}. */
+  readonly idleTimeoutMs?: number;
+  /** Bounds of the random `timeoutSeconds` of a watch. */
+  readonly watchTimeoutSeconds?: readonly [number, number];
+  /** Between 0 and 1; spreads restarts and back-off. */
+  readonly random?: () => number;
+}
+
+/**
+ * A watch that says nothing for so long is opened again from where it was. Servers send a bookmark about every minute,
+ * but a dead connection (a proxy that forgot it, a peer that vanished) must be noticed within a minute too, and opening
+ * a watch again costs one request.
+ */
+export const DEFAULT_IDLE_TIMEOUT_MS = 50_000;
+
+const BACKOFF_MIN_MS = 800;
+const BACKOFF_MAX_MS = 30_000;
+/** How long a watch must hold for its failures to be forgotten. */
+const HEALTHY_AFTER_MS = 5_000;
+
+/** The list is of an older state than the one already seen: an API server that lags behind, or a restored etcd. */
+class StaleListError extends Error {
+  constructor(listed: string, seen: string) {
+    super(`expected a list of resourceVersion ${seen} or later, got ${listed}: the API server lags behind`);
+    this.name = 'StaleListError';
+  }
+}
+
+/** A watch said something that is no watch event. */
+class GarbledEventError extends Error {
+  constructor(line: string, cause: unknown) {
+    super(`expected a watch event, got ${JSON.stringify(line.slice(0, 80))}`, { cause });
+    this.name = 'GarbledEventError';
+  }
+}
+
+interface WatchEvent {
+  readonly type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR';
+  readonly object: KubernetesObject | (StatusBody & { metadata?: never });
+}
+
+/**
+ * Keeps a store equal to what the API server has: one complete list by pages, then a watch that is resumed where it
+ * broke off. A new list is made only when the server can't resume (410) or the watch can't be trusted. Never gives up;
+ * waits between failures, longer each time, with jitter.
+ */
+export class Reflector {
+  readonly #options: ReflectorOptions;
+  readonly #resource: string;
+  readonly #logger: Logger;
+  readonly #stopped = new AbortController();
+  readonly #random: () => number;
+  #running: Promise<void> | undefined;
+  #resourceVersion = '';
+  #synced = false;
+  #failure: unknown;
+  #failures = 0;
+  /** Whether the list was made anew after a 410, and no watch has held since. */
+  #expired = false;
+  #mustList = true;
+  #endWatch: (() => void) | undefined;
+  readonly #whenSynced = Promise.withResolvers<undefined>();
+
+  constructor(options: ReflectorOptions) {
+    this.#options = options;
+    this.#resource = options.type.plural;
+    this.#logger = options.logger.with({ resource: this.#resource });
+    this.#random = options.random ?? Math.random;
+  }
+
+  /** Plural of the resource. */
+  get resource(): string {
+    return this.#resource;
+  }
+
+  /** Whether a complete list has been taken in at least once. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  /** Why the last list or watch failed; undefined while all is well. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** Whether the API server does not know the resource: its CustomResourceDefinition is not installed. */
+  get missing(): boolean {
+    return isNotFound(this.#failure);
+  }
+
+  /** Resolves when the first complete list has been taken in. */
+  async whenSynced(): Promise<void> {
+    await this.#whenSynced.promise;
+  }
+
+  /** Starts to list and watch; returns at once. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Makes a new list instead of resuming the watch: finds what a watch lost without anybody noticing. */
+  resync(): void {
+    if (!this.#synced) return;
+    this.#mustList = true;
+    this.#endWatch?.();
+  }
+
+  /** Ends the watch and resolves when nothing more will be taken in. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    let opened = 0;
+    while (!this.#isStopped()) {
+      try {
+        if (this.#mustList) {
+          await this.#list();
+          this.#mustList = false;
+        }
+        if (opened++ > 0) this.#options.observer?.observeWatchRestart(this.#resource);
+        await this.#watch();
+      } catch (error) {
+        if (this.#isStopped()) break;
+        // What can't be resumed or can't be read is listed anew; anything else goes on from where it was.
+        this.#mustList ||= isExpired(error) || isNotFound(error) || error instanceof GarbledEventError;
+        // A resourceVersion that is too old is nothing unusual, but one straight from a list is.
+        if (isExpired(error) && !this.#expired) this.#expired = true;
+        else await this.#backOff(error);
+      }
+    }
+  }
+
+  #isStopped(): boolean {
+    return this.#stopped.signal.aborted;
+  }
+
+  /** Reads all pages; what is gone is dropped only after the last page. */
+  async #list(): Promise<void> {
+    const { client, type, scope, store, pageSize } = this.#options;
+    const { signal } = this.#stopped;
+    const replacement = store.replace();
+    let token: string | undefined;
+    let resourceVersion: string;
+    do {
+      const page = await client.list(type, scope, { limit: pageSize, signal, ...(token !== undefined && { token }) });
+      resourceVersion = page.metadata.resourceVersion ?? '';
+      if (compareResourceVersions(resourceVersion, this.#resourceVersion) < 0) {
+        throw new StaleListError(resourceVersion, this.#resourceVersion);
+      }
+      for (const item of page.items ?? []) replacement.observe(item);
+      token = page.metadata.continue === '' ? undefined : page.metadata.continue;
+    } while (token !== undefined);
+    replacement.commit(resourceVersion);
+    this.#resourceVersion = resourceVersion;
+    this.#failure = undefined;
+    this.#options.observer?.observeWatchEvent(this.#resource);
+    if (!this.#synced) {
+      this.#synced = true;
+      this.#logger.debug('Synced cache', { objects: store.size });
+      this.#whenSynced.resolve(undefined);
+    }
+  }
+
+  /** Follows one watch to its end. Returns when the server closed it or it fell silent; throws when it failed. */
+  async #watch(): Promise<void> {
+    const { client, type, scope, observer } = this.#options;
+    const [min, max] = this.#options.watchTimeoutSeconds ?? [300, 600];
+    const ended = new AbortController();
+    const signal = AbortSignal.any([this.#stopped.signal, ended.signal]);
+    const silence = new SilenceTimer(this.#options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS, () => {
+      ended.abort();
+    });
+    this.#endWatch = () => {
+      ended.abort();
+    };
+    const openedAt = performance.now();
+    let stream: Readable | undefined;
+    let healthy: NodeJS.Timeout | undefined;
+    try {
+      const timeoutSeconds = Math.round(min + (max - min) * this.#random());
+      stream = await client.watch(type, scope, { resourceVersion: this.#resourceVersion, timeoutSeconds, signal });
+      this.#failure = undefined;
+      healthy = setTimeout(() => {
+        this.#recover();
+      }, HEALTHY_AFTER_MS);
+      for await (const line of readLines(stream)) {
+        silence.reset();
+        observer?.observeWatchEvent(this.#resource);
+        this.#takeIn(parseEvent(line));
+      }
+      if (performance.now() - openedAt < BACKOFF_MIN_MS) throw new Error('the watch was closed as soon as it was open');
+      this.#recover();
+    } catch (error) {
+      if (ended.signal.aborted && !this.#stopped.signal.aborted) {
+        if (!this.#mustList)
+          this.#logger.debug('Opening silent watch again', { resourceVersion: this.#resourceVersion });
+        return;
+      }
+      throw error;
+    } finally {
+      this.#endWatch = undefined;
+      silence.stop();
+      clearTimeout(healthy);
+      ended.abort();
+      stream?.destroy();
+    }
+  }
+
+  #takeIn(event: WatchEvent): void {
+    const { store } = this.#options;
+    if (event.type === 'ERROR') {
+      const status = event.object as StatusBody;
+      throw new APIError(`WATCH ${this.#resource}`, status.code ?? 500, status);
+    }
+    const object = event.object as KubernetesObject;
+    const resourceVersion = object.metadata.resourceVersion ?? '';
+    if (event.type === 'DELETED') store.observeDeletion(object);
+    else if (event.type !== 'BOOKMARK') store.observe(object);
+    if (compareResourceVersions(resourceVersion, this.#resourceVersion) > 0) this.#resourceVersion = resourceVersion;
+    store.advanceTo(resourceVersion);
+  }
+
+  #recover(): void {
+    if (this.#failures > 0) this.#logger.info('Recovered', { failures: this.#failures });
+    this.#failures = 0;
+    this.#expired = false;
+  }
+
+  async #backOff(error: unknown): Promise<void> {
+    if (isNotFound(error) && !this.missing) this.#options.onMissing?.();
+    this.#failure = error;
+    this.#failures++;
+    const asked = error instanceof APIError ? (error.retryAfterMs ?? 0) : 0;
+    const step = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures - 1, 10));
+    const waitMs = Math.max(asked, step * (0.5 + this.#random()));
+    // One line when it starts to fail, then one each time that the wait has doubled: never the same line in a loop.
+    if ((this.#failures & (this.#failures - 1)) === 0) {
+      this.#logger.warn('Failed to list or watch, waiting', {
+        error,
+        failures: this.#failures,
+        waitMs: Math.round(waitMs),
+      });
+    }
+    await delay(waitMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+  }
+}
+
+const EVENT_TYPES: ReadonlySet<unknown> = new Set(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']);
+
+function parseEvent(line: string): WatchEvent {
+  let event: Partial<WatchEvent>;
+  try {
+    event = JSON.parse(line) as Partial<WatchEvent>;
+  } catch (error) {
+    throw new GarbledEventError(line, error);
+  }
+  const { type, object } = event;
+  const complete = type === 'ERROR' || (typeof object?.metadata === 'object' && 'resourceVersion' in object.metadata);
+  if (!EVENT_TYPES.has(type) || object === undefined || !complete) {
+    throw new GarbledEventError(line, undefined);
+  }
+  return event as WatchEvent;
+}
+
+/** Calls back once when it was not reset for so long; resetting is cheap: one timer, re-armed when it fires early. */
+class SilenceTimer {
+  readonly #limitMs: number;
+  readonly #onSilence: () => void;
+  #lastReset = performance.now();
+  #timer: NodeJS.Timeout;
+
+  constructor(limitMs: number, onSilence: () => void) {
+    this.#limitMs = limitMs;
+    this.#onSilence = onSilence;
+    this.#timer = this.#arm(limitMs);
+  }
+
+  reset(): void {
+    this.#lastReset = performance.now();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #arm(ms: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      const left = this.#lastReset + this.#limitMs - performance.now();
+      if (left > 0) this.#timer = this.#arm(left);
+      else this.#onSilence();
+    }, ms);
+  }
+}

@@ -1,0 +1,208 @@
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Agent, ProxyAgent, type Dispatcher } from 'undici';
+import { APIError, ConnectionError, type StatusBody } from './errors.ts';
+import type { ClusterAccess } from './kubeconfig.ts';
+
+/** Sees every answer of the API server, for metrics. */
+export interface RequestObserver {
+  /**
+   * @param code HTTP status, or `<error>` when no answer came
+   * @param seconds from sending until the answer was read, or until its headers for a stream
+   */
+  observeRequest(method: string, resource: string, code: number | '<error>', seconds: number): void;
+}
+
+/** Options of a {@link Transport}. */
+export interface TransportOptions {
+  readonly access: ClusterAccess;
+  readonly userAgent: string;
+  /** Most connections for requests at a time; streams have connections of their own. */
+  readonly connections: number;
+  /** Longest wait for a connection, for an answer, and for more of it; in milliseconds. */
+  readonly timeoutMs: number;
+  readonly observer?: RequestObserver;
+}
+
+/** One request to the API server. */
+export interface Request {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Path and query. */
+  readonly path: string;
+  /** Plural of the resource, for metrics. */
+  readonly resource: string;
+  readonly body?: string;
+  readonly contentType?: string;
+  readonly signal?: AbortSignal;
+  /** Longest wait for the answer, all tries and waits together, in milliseconds; the transport's is for each try. */
+  readonly timeoutMs?: number;
+}
+
+/** Tries of one request when the server asks to come back later; as in client-go. */
+const MAX_ATTEMPTS = 10;
+/** Longest that credentials are reused before they are asked for again: plugins and token files cost. */
+const HEADERS_MAX_AGE_MS = 30_000;
+/** Longest wait that a Retry-After is followed for. */
+const MAX_RETRY_AFTER_MS = 30_000;
+/** TCP keep-alive probes start early, so that a dead peer is noticed before load balancers forget the connection. */
+const KEEP_ALIVE_INITIAL_DELAY_MS = 15_000;
+
+/**
+ * The only way to the API server: HTTP/1.1 on kept-alive connections of one agent (a new agent a request costs a TLS
+ * handshake each, and HTTP/2 was slower against a kube-apiserver). Waits and retries when the server answers 429, or
+ * 503 with a Retry-After; asks for new credentials once after a 401.
+ */
+export class Transport {
+  readonly #access: ClusterAccess;
+  readonly #userAgent: string;
+  readonly #timeoutMs: number;
+  readonly #observer: RequestObserver | undefined;
+  readonly #requests: Dispatcher;
+  readonly #streams: Dispatcher;
+  readonly #prefix: string;
+  #headers: { readonly values: Promise<Record<string, string>>; readonly since: number } | undefined;
+
+  constructor(options: TransportOptions) {
+    this.#access = options.access;
+    this.#userAgent = options.userAgent;
+    this.#timeoutMs = options.timeoutMs;
+    this.#observer = options.observer;
+    this.#prefix = options.access.server.pathname.replace(/\/$/, '');
+    this.#requests = createAgent(options.access, options.connections, options.timeoutMs);
+    // A watch holds its connection for minutes: requests must never queue behind one.
+    this.#streams = createAgent(options.access, null, options.timeoutMs);
+  }
+
+  /**
+   * Sends a request and reads the whole answer.
+   * @returns the parsed JSON body
+   * @throws APIError for a status of 400 or more, ConnectionError when no answer came
+   */
+  async request<T>(request: Request): Promise<T> {
+    if (request.timeoutMs === undefined) return this.#try<T>(request);
+    const limit = AbortSignal.timeout(request.timeoutMs);
+    return this.#try<T>({ ...request, signal: request.signal ? AbortSignal.any([request.signal, limit]) : limit });
+  }
+
+  async #try<T>(request: Request): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      const started = performance.now();
+      const response = await this.#dispatch(this.#requests, request, started);
+      let text: string;
+      try {
+        text = await response.body.text();
+      } catch (error) {
+        this.#observe(request, '<error>', started);
+        throw new ConnectionError(describe(request), error);
+      }
+      this.#observe(request, response.statusCode, started);
+      if (response.statusCode < 400) return parseAnswer(request, text) as T;
+      const error = toAPIError(request, response, text);
+      if (response.statusCode === 401 && attempt === 1) {
+        this.#headers = undefined;
+        continue;
+      }
+      const wait = error.status === 429 || error.status === 503 ? error.retryAfterMs : undefined;
+      if (wait === undefined || attempt >= MAX_ATTEMPTS) throw error;
+      // A little more than asked, so that many waiters do not come back at once.
+      const jittered = Math.min(wait, MAX_RETRY_AFTER_MS) * (1 + Math.random() * 0.2);
+      await delay(jittered, undefined, request.signal && { signal: request.signal }).catch((aborted: unknown) => {
+        throw new ConnectionError(describe(request), aborted);
+      });
+    }
+  }
+
+  /**
+   * Sends a GET and hands out the body as it comes; the caller ends it by the request's signal.
+   * @throws APIError for a status of 400 or more, ConnectionError when no answer came
+   */
+  async stream(request: Request): Promise<Readable> {
+    const started = performance.now();
+    const response = await this.#dispatch(this.#streams, request, started);
+    this.#observe(request, response.statusCode, started);
+    if (response.statusCode < 400) return response.body;
+    if (response.statusCode === 401) this.#headers = undefined;
+    throw toAPIError(request, response, await response.body.text().catch(() => ''));
+  }
+
+  /** Ends all connections, also those of streams. */
+  async close(): Promise<void> {
+    await Promise.all([this.#requests.destroy(), this.#streams.destroy()]);
+  }
+
+  async #dispatch(dispatcher: Dispatcher, request: Request, started: number): Promise<Dispatcher.ResponseData> {
+    try {
+      const headers = await this.#currentHeaders();
+      return await dispatcher.request({
+        origin: this.#access.server.origin,
+        path: this.#prefix + request.path,
+        method: request.method,
+        headers: {
+          ...headers,
+          ...(request.body !== undefined && { 'content-type': request.contentType ?? JSON_TYPE }),
+        },
+        body: request.body ?? null,
+        signal: request.signal ?? null,
+        headersTimeout: this.#timeoutMs,
+        // A stream is silent for as long as nothing changes; its reader has a timer of its own.
+        bodyTimeout: dispatcher === this.#streams ? 0 : this.#timeoutMs,
+      });
+    } catch (error) {
+      this.#observe(request, '<error>', started);
+      throw new ConnectionError(describe(request), error);
+    }
+  }
+
+  async #currentHeaders(): Promise<Record<string, string>> {
+    if (this.#headers === undefined || performance.now() - this.#headers.since > HEADERS_MAX_AGE_MS) {
+      // Requests that start meanwhile wait for the same answer: a plugin must not run once for each of them.
+      this.#headers = { values: this.#access.headers(), since: performance.now() };
+    }
+    const current = this.#headers;
+    try {
+      return { accept: JSON_TYPE, 'user-agent': this.#userAgent, ...(await current.values) };
+    } catch (error) {
+      if (this.#headers === current) this.#headers = undefined;
+      throw error;
+    }
+  }
+
+  #observe(request: Request, code: number | '<error>', started: number): void {
+    this.#observer?.observeRequest(request.method, request.resource, code, (performance.now() - started) / 1000);
+  }
+}
+
+const JSON_TYPE = 'application/json';
+
+function createAgent(access: ClusterAccess, connections: number | null, timeoutMs: number): Dispatcher {
+  const common = { connections, pipelining: 1, allowH2: false, keepAliveTimeout: 60_000 };
+  const tcp = { timeout: timeoutMs, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_INITIAL_DELAY_MS };
+  if (access.proxy !== undefined) {
+    return new ProxyAgent({ ...common, uri: access.proxy, requestTls: { ...access.tls, ...tcp } });
+  }
+  return new Agent({ ...common, connect: { ...access.tls, ...tcp } });
+}
+
+function describe(request: Request): string {
+  return `${request.method} ${request.path}`;
+}
+
+function parseAnswer(request: Request, text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new ConnectionError(`${describe(request)}: expected JSON, got ${JSON.stringify(text.slice(0, 80))}`, error);
+  }
+}
+
+function toAPIError(request: Request, response: Dispatcher.ResponseData, text: string): APIError {
+  let body: StatusBody;
+  try {
+    body = JSON.parse(text) as StatusBody;
+  } catch {
+    body = { message: text.trim().slice(0, 200) };
+  }
+  const header = Number(response.headers['retry-after']);
+  const seconds = Number.isFinite(header) ? header : body.details?.retryAfterSeconds;
+  return new APIError(describe(request), response.statusCode, body, seconds === undefined ? undefined : seconds * 1000);
+}
