@@ -290,7 +290,7 @@ const FLAGS: { readonly [K in keyof Options]: FlagFor<Options[K]> } = {
   resyncPeriodMs: {
     name: 'resync-period',
     kind: duration('0'),
-    default: '10m',
+    default: '1h',
     help: 'How often everything is compared again without an event; 0 for never',
   },
   deletionBrakeCount: {

@@ -270,7 +270,7 @@ export class Reflector {
     this.#failures++;
     const asked = error instanceof APIError ? (error.retryAfterMs ?? 0) : 0;
     const step = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures - 1, 10));
-    const waitMs = Math.max(asked, step * (0.5 + this.#random()));
+    const waitMs = Math.max(asked, step * (0.5 + this.#random() / 2));
     // One line when it starts to fail, then one each time that the wait has doubled: never the same line in a loop.
     if ((this.#failures & (this.#failures - 1)) === 0) {
       this.#logger.warn('Failed to list or watch, waiting', {

@@ -133,7 +133,7 @@ export class Transport {
   async #dispatch(dispatcher: Dispatcher, request: Request, started: number): Promise<Dispatcher.ResponseData> {
     try {
       const headers = await this.#currentHeaders();
-      return await dispatcher.request({
+      const sent = dispatcher.request({
         origin: this.#access.server.origin,
         path: this.#prefix + request.path,
         method: request.method,
@@ -147,6 +147,7 @@ export class Transport {
         // A stream is silent for as long as nothing changes; its reader has a timer of its own.
         bodyTimeout: dispatcher === this.#streams ? 0 : this.#timeoutMs,
       });
+      return await orAborted(sent, request.signal);
     } catch (error) {
       this.#observe(request, '<error>', started);
       throw new ConnectionError(describe(request), error);
@@ -181,6 +182,25 @@ function createAgent(access: ClusterAccess, connections: number | null, timeoutM
     return new ProxyAgent({ ...common, uri: access.proxy, requestTls: { ...access.tls, ...tcp } });
   }
   return new Agent({ ...common, connect: { ...access.tls, ...tcp } });
+}
+
+/**
+ * What the promise gives, unless the signal is aborted before: undici heeds the signal of a request only once the
+ * request has got a connection, and never sends it then.
+ */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = (): void => {
+    reject(signal.reason as Error);
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort);
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 function describe(request: Request): string {
