@@ -1,5 +1,6 @@
 import { parseFlags, helpText, UsageError } from './config.ts';
-import { KubeconfigError, loadClusterAccess, serviceAccountNamespace } from './kube/kubeconfig.ts';
+import { readClusterAccess } from './kube/cluster-access.ts';
+import { KubeconfigError, serviceAccountNamespace } from './kube/kubeconfig.ts';
 import { ListenError } from './observability/http.ts';
 import { createLogger } from './observability/log.ts';
 import { Metrics } from './observability/metrics.ts';
@@ -28,7 +29,7 @@ async function main(): Promise<number> {
   const stopSignal = firstSignal();
   try {
     const operator = new Operator(options, {
-      access: await loadClusterAccess(options.kubeconfig, process.env),
+      access: await readClusterAccess(options.kubeconfig, process.env),
       logger,
       metrics: new Metrics({ version: VERSION }),
       ownNamespace: options.namespace ?? serviceAccountNamespace(),

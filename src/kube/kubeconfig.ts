@@ -2,7 +2,6 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:https';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import type { SecureContextOptions } from 'node:tls';
 import type { KubeConfig } from '@kubernetes/client-node';
 
 /** Folder in which Kubernetes gives a pod its service account. */
@@ -17,10 +16,21 @@ export class KubeconfigError extends Error {
 }
 
 /** Who the server must be, and the client certificate to show it. */
-export type TLSOptions = Pick<SecureContextOptions, 'ca' | 'cert' | 'key' | 'pfx' | 'passphrase'> & {
+export interface TLSOptions {
+  /** Certificate authorities, client certificate and its key, as PEM. */
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
   readonly rejectUnauthorized?: boolean;
   readonly servername?: string;
-};
+}
+
+/**
+ * How credentials are kept fresh: not at all, by reading a file that somebody rotates, or by what client-node knows
+ * (credential plugins, OIDC).
+ */
+export type Renewal =
+  { readonly kind: 'none' } | { readonly kind: 'token-file'; readonly path: string } | { readonly kind: 'library' };
 
 /** How to reach a cluster and as whom. */
 export interface ClusterAccess {
@@ -31,6 +41,7 @@ export interface ClusterAccess {
   readonly proxy: string | undefined;
   /** Headers that say who asks; may run a credential plugin or read a rotated token, so not free. */
   readonly headers: () => Promise<Record<string, string>>;
+  readonly renewal: Renewal;
 }
 
 /**
@@ -69,6 +80,7 @@ export async function loadClusterAccess(path: string | undefined, env: NodeJS.Pr
     server: new URL(cluster.server),
     tls: tlsOptions(initial),
     proxy,
+    renewal: renewalOf(config),
     headers: async () => {
       const { headers } = await authenticate(config, source);
       return Object.fromEntries(Object.entries(headers ?? {}).map(([name, value]) => [name, String(value)]));
@@ -76,14 +88,19 @@ export async function loadClusterAccess(path: string | undefined, env: NodeJS.Pr
   };
 }
 
-function tlsOptions(options: RequestOptions): TLSOptions {
-  const { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername } = options;
+function renewalOf(config: KubeConfig): Renewal {
+  const user = config.getCurrentUser();
+  const { tokenFile } = (user?.authProvider as { config?: { tokenFile?: string } } | undefined)?.config ?? {};
+  if (tokenFile !== undefined) return { kind: 'token-file', path: tokenFile };
+  return user?.exec === undefined && user?.authProvider === undefined ? { kind: 'none' } : { kind: 'library' };
+}
+
+/** What client-node has found of TLS; it reads PEM from files or from base64, as bytes. */
+function tlsOptions({ ca, cert, key, rejectUnauthorized, servername }: RequestOptions): TLSOptions {
   return {
-    ...(ca !== undefined && { ca }),
-    ...(cert !== undefined && { cert }),
-    ...(key !== undefined && { key }),
-    ...(pfx !== undefined && { pfx }),
-    ...(passphrase !== undefined && { passphrase }),
+    ...(ca !== undefined && { ca: String(ca) }),
+    ...(cert !== undefined && { cert: String(cert) }),
+    ...(Buffer.isBuffer(key) && { key: key.toString() }),
     ...(rejectUnauthorized !== undefined && { rejectUnauthorized }),
     ...(servername !== undefined && { servername }),
   };

@@ -96,10 +96,13 @@ export interface SettledState {
 export function driftOf(change: Change, settled: SettledState | undefined): DriftReason | undefined {
   if (change.kind === 'conflict') return 'NameConflict';
   if (settled === undefined) return undefined;
-  const before = settled.desired.children.get(change.name);
-  // A child that was wanted until now is pruned; one that nobody wanted was put there.
-  if (change.kind === 'delete') return before === undefined ? 'Unexpected' : undefined;
   if (settled.unsettled.has(change.name)) return undefined;
+  const before = settled.desired.children.get(change.name);
+  if (change.kind === 'delete') {
+    // A child that was wanted until now is pruned; one that nobody wanted was put there.
+    const wanted = before !== undefined || settled.desired.withheld.some(({ name }) => name === change.name);
+    return wanted ? undefined : 'Unexpected';
+  }
   const unchanged = before?.spec === change.child.spec && before.identity === change.child.identity;
   return unchanged ? reasonOf(change) : undefined;
 }

@@ -31,6 +31,7 @@ export class FightDetector {
     const record = this.#children.get(child);
     if (record === undefined) return { fighting: false };
     if (now < record.blockedUntil) return { fighting: true, isNew: false, waitMs: record.blockedUntil - now };
+    if (isOver(record, now)) record.waitMs = 0;
     const recent = record.heals.filter((time) => now - time < FIGHT_WINDOW_MS);
     // After a pause one heal is tried; if that is undone at once, it is the same fight.
     const goesOn = record.waitMs > 0 && recent.length > 0;
@@ -59,9 +60,11 @@ export class FightDetector {
   }
 
   #sweep(now: number): void {
-    for (const [child, record] of this.#children) {
-      const quietSince = Math.max(record.blockedUntil, record.heals.at(-1) ?? 0);
-      if (now - quietSince >= FIGHT_WINDOW_MS) this.#children.delete(child);
-    }
+    for (const [child, record] of this.#children) if (isOver(record, now)) this.#children.delete(child);
   }
+}
+
+/** Whether nothing has happened to a child for a whole window after its last heal or wait. */
+function isOver(record: Record, now: number): boolean {
+  return now - Math.max(record.blockedUntil, record.heals.at(-1) ?? 0) >= FIGHT_WINDOW_MS;
 }

@@ -32,7 +32,8 @@ export function trimNetworkPolicy(
 ): LiveNetworkPolicy | undefined {
   const { metadata } = object;
   const uid = metadata.uid ?? '';
-  const ownerUid = metadata.ownerReferences?.find(isBaselinePolicyReference)?.uid ?? '';
+  const owners = (metadata.ownerReferences ?? []).filter(isBaselinePolicyReference);
+  const ownerUid = (owners.find(({ controller }) => controller === true) ?? owners[0])?.uid ?? '';
   const before = previous?.uid === uid ? previous.lastOwnerUid : '';
   const lastOwnerUid = ownerUid !== '' ? ownerUid : before;
   if (lastOwnerUid === '' && !metadata.name.includes('.')) return undefined;

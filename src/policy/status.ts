@@ -82,7 +82,9 @@ export function buildStatus(input: StatusInput): BaselinePolicyStatus {
 }
 
 function judge({ policy, sums, failures, current, withheld, held }: StatusInput): Verdict {
-  const { states } = sums;
+  const { states, leaving } = sums;
+  const pending = states.pending + leaving.pending;
+  const failed = states.failed + leaving.failed;
   if (policy.metadata.deletionTimestamp !== undefined) {
     const message = `Removing ${current} NetworkPolicies`;
     return { ready: false, reason: 'Deleting', message, abnormal: 'Reconciling' };
@@ -94,18 +96,18 @@ function judge({ policy, sums, failures, current, withheld, held }: StatusInput)
   if (invalid !== undefined) {
     return { ready: false, reason: 'InvalidSpec', message: invalid.message, abnormal: 'Stalled' };
   }
-  if (states.pending > 0) {
-    const message = `${states.pending} namespaces are not done yet`;
+  if (pending > 0) {
+    const message = `${pending} namespaces are not done yet`;
     return { ready: false, reason: 'RollingOut', message, abnormal: 'Reconciling' };
   }
   const unknown = withheld[0];
   if (unknown !== undefined) {
     return { ready: false, reason: unknown.reason, message: unknown.message, abnormal: 'Reconciling' };
   }
-  if (states.failed > 0) {
+  if (failed > 0) {
     const [first] = failures.listed;
     const detail = first === undefined ? '' : `; first: ${first.namespace}, ${first.rule}: ${first.message}`;
-    const message = `${states.failed} of ${sums.selected} namespaces failed${detail}`;
+    const message = `${failed} of ${sums.selected + leaving.failed} namespaces failed${detail}`;
     return { ready: false, reason: 'NamespacesFailed', message, abnormal: 'Stalled' };
   }
   if (policy.spec.mode === 'Audit') {

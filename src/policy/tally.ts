@@ -35,7 +35,10 @@ export const PENDING: NamespaceReport = {
 /** Sums of all reports. */
 export interface TallySums {
   readonly selected: number;
+  /** Selected namespaces. */
   readonly states: Readonly<Record<NamespaceState, number>>;
+  /** Namespaces that are not selected any more and still have children. */
+  readonly leaving: Readonly<Record<NamespaceState, number>>;
   readonly desired: number;
   readonly drifted: number;
   readonly audit: Readonly<AuditStatus>;
@@ -48,7 +51,8 @@ export interface TallySums {
 export class ComplianceTally {
   readonly #reports = new Map<string, NamespaceReport>();
   readonly #failing = new Map<string, NamespaceReport>();
-  readonly #states: Record<NamespaceState, number> = { compliant: 0, drifted: 0, failed: 0, pending: 0 };
+  readonly #states = noStates();
+  readonly #leaving = noStates();
   readonly #audit: AuditStatus = { create: 0, update: 0, delete: 0 };
   #selected = 0;
   #desired = 0;
@@ -85,6 +89,7 @@ export class ComplianceTally {
     return {
       selected: this.#selected,
       states: { ...this.#states },
+      leaving: { ...this.#leaving },
       desired: this.#desired,
       drifted: this.#drifted,
       audit: { ...this.#audit },
@@ -98,16 +103,16 @@ export class ComplianceTally {
     for (const namespace of [...this.#failing.keys()].sort()) {
       const { failures } = this.#failing.get(namespace) ?? PENDING;
       total += failures.length;
-      if (listed.length < limit) {
-        listed.push(...failures.slice(0, limit - listed.length).map((failure) => ({ namespace, ...failure })));
-      }
+      if (listed.length >= limit) continue;
+      const byRule = [...failures].sort((a, b) => (a.rule < b.rule ? -1 : 1)).slice(0, limit - listed.length);
+      listed.push(...byRule.map((failure) => ({ namespace, ...failure })));
     }
     return { listed, more: total - listed.length };
   }
 
   #count(report: NamespaceReport | undefined, sign: 1 | -1): void {
     if (report === undefined) return;
-    this.#states[report.state] += sign;
+    (report.selected ? this.#states : this.#leaving)[report.state] += sign;
     if (report.selected) this.#selected += sign;
     this.#desired += sign * report.desired;
     this.#drifted += sign * report.drifted;
@@ -115,4 +120,8 @@ export class ComplianceTally {
     this.#audit.update += sign * report.audit.update;
     this.#audit.delete += sign * report.audit.delete;
   }
+}
+
+function noStates(): Record<NamespaceState, number> {
+  return { compliant: 0, drifted: 0, failed: 0, pending: 0 };
 }

@@ -18,11 +18,13 @@ const GKE_METADATA_ADDRESS = '169.254.169.254';
  * One egress rule a target, in the order of the targets, then the custom ones.
  */
 export function allowDNS(rule: AllowDNSRule, discovered: DiscoveredAddresses): NetworkPolicySpec {
+  // An empty list of peers would allow everyone; the CRD refuses it, this is the second lock.
+  const custom = (rule.custom ?? []).filter(({ to }) => to.length > 0);
   const targets = rule.targets ?? ['KubeDNS', 'NodeLocalDNS'];
   return {
     podSelector: {},
     policyTypes: ['Egress'],
-    egress: [...targets.map((target) => targetEgress(target, discovered)), ...(rule.custom ?? [])],
+    egress: [...targets.map((target) => targetEgress(target, discovered)), ...custom],
   };
 }
 

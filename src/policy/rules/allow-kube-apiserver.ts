@@ -10,10 +10,14 @@ export function allowKubeAPIServer(discovered: DiscoveredAddresses): NetworkPoli
     .map(({ addresses, ports }): NetworkPolicyEgressRule => ({
       to: addressPeers(addresses),
       // Sorted, like the addresses: the order of a list in an EndpointSlice says nothing, and must not cause a write.
-      ports: ports.map(({ protocol, port }) => ({ protocol, port })).sort((a, b) => a.port - b.port),
+      ports: ports
+        .map(({ protocol, port }) => ({ protocol, port }))
+        .sort((a, b) => a.port - b.port || compare(a.protocol, b.protocol)),
     }))
     .filter((rule) => rule.to?.length !== 0 && rule.ports?.length !== 0)
-    .sort((a, b) => compare(JSON.stringify(a), JSON.stringify(b)));
+    .sort((a, b) => compare(JSON.stringify(a), JSON.stringify(b)))
+    // The same endpoint may be in two slices while they are rebalanced (kubernetes.io: EndpointSlices).
+    .filter((rule, index, rules) => JSON.stringify(rule) !== JSON.stringify(rules[index - 1]));
   if (endpoints.length === 0) return undefined;
   const clusterIPs = addressPeers(discovered.apiServerClusterIPs);
   return {

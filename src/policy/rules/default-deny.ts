@@ -3,5 +3,7 @@ import type { NetworkPolicySpec } from '../../api/networkpolicy.ts';
 
 /** Selects all pods and allows nothing, in the listed directions (both by default). */
 export function defaultDeny(rule: DefaultDenyRule): NetworkPolicySpec {
-  return { podSelector: {}, policyTypes: rule.policyTypes ?? ['Ingress', 'Egress'] };
+  // Absent types would come to mean Ingress alone.
+  const types = rule.policyTypes ?? [];
+  return { podSelector: {}, policyTypes: types.length > 0 ? types : ['Ingress', 'Egress'] };
 }

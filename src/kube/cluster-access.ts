@@ -1,0 +1,44 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { ClusterAccessReply } from './cluster-access-process.ts';
+import { KubeconfigError, loadClusterAccess, type ClusterAccess } from './kubeconfig.ts';
+
+const PROCESS = fileURLToPath(new URL('./cluster-access-process.ts', import.meta.url));
+
+/**
+ * Does what {@link loadClusterAccess} does, in a process that ends afterwards: client-node takes 80 MB to load, and is
+ * needed once. Only credentials that a plugin or an OIDC provider renews keep the library, in this process.
+ * @throws KubeconfigError when there are no credentials or they can't be used
+ */
+export async function readClusterAccess(path: string | undefined, env: NodeJS.ProcessEnv): Promise<ClusterAccess> {
+  const args = [PROCESS, ...(path === undefined ? [] : [path])];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { env, maxBuffer: 2 ** 24 });
+  const reply = JSON.parse(stdout) as ClusterAccessReply;
+  if ('error' in reply) throw new KubeconfigError(reply.error);
+  const { server, tls, proxy, headers, renewal } = reply;
+  return {
+    server: new URL(server),
+    tls,
+    proxy,
+    renewal,
+    headers: await renewHeaders(renewal, headers, path, env),
+  };
+}
+
+async function renewHeaders(
+  renewal: ClusterAccess['renewal'],
+  headers: Record<string, string>,
+  path: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<ClusterAccess['headers']> {
+  switch (renewal.kind) {
+    case 'none':
+      return () => Promise.resolve(headers);
+    case 'token-file':
+      return async () => ({ ...headers, Authorization: `Bearer ${(await readFile(renewal.path, 'utf8')).trim()}` });
+    case 'library':
+      return (await loadClusterAccess(path, env)).headers;
+  }
+}
