@@ -28,11 +28,17 @@ async function main(): Promise<number> {
   const logger = createLogger({ level: options.logLevel, format: options.logFormat });
   const stopSignal = firstSignal();
   try {
+    const ownNamespace = options.namespace ?? serviceAccountNamespace();
+    if (options.leaderElect && (options.leaderElectionNamespace ?? ownNamespace) === undefined) {
+      throw new UsageError([
+        '--leader-election-namespace: expected a namespace for the Lease outside a cluster, got none',
+      ]);
+    }
     const operator = new Operator(options, {
       access: await readClusterAccess(options.kubeconfig, process.env),
       logger,
       metrics: new Metrics({ version: VERSION }),
-      ownNamespace: options.namespace ?? serviceAccountNamespace(),
+      ownNamespace,
     });
     // A signal ends the wait for the caches too: the CustomResourceDefinition may never come.
     const signal = await Promise.race([operator.start().then(() => stopSignal), stopSignal]);
@@ -42,9 +48,10 @@ async function main(): Promise<number> {
     else logger.error('Stopped before all writes were finished', { timeoutMs: options.shutdownTimeoutMs });
     return finished ? 0 : 1;
   } catch (error) {
-    const known = error instanceof KubeconfigError || error instanceof UnreachableError || error instanceof ListenError;
-    logger.error(known ? error.message : 'Failed to run', known ? {} : { error });
-    return error instanceof KubeconfigError ? 2 : 1;
+    const isInput = error instanceof UsageError || error instanceof KubeconfigError;
+    const isKnown = isInput || error instanceof UnreachableError || error instanceof ListenError;
+    logger.error(isKnown ? error.message : 'Failed to run', isKnown ? {} : { error });
+    return isInput ? 2 : 1;
   } finally {
     await logger.close();
     // Nothing is left to do; a forgotten handle must not keep the process.

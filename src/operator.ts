@@ -49,8 +49,11 @@ export interface OperatorDependencies {
 
 /** Connections beside those of the workers: Lease, status, events. */
 const EXTRA_CONNECTIONS = 8;
-/** Tries of the first request, a second apart, before the API server counts as unreachable. */
+/** Tries of the first request before the API server counts as unreachable, and the pause between them. */
 const FIRST_TRIES = 5;
+const FIRST_TRY_EVERY_MS = 1_000;
+/** All these tries together end by then: a server that accepts connections and says nothing must not hold up longer. */
+const FIRST_ANSWER_WITHIN_MS = 10_000;
 /** Reports of many namespaces become one look at the policy. */
 const REPORT_DELAY_MS = 50;
 
@@ -266,7 +269,7 @@ export class Operator {
     status.set({ name }, 0);
     return new LeaderElector({
       client: this.#client,
-      namespace: leaderElectionNamespace ?? ownNamespace ?? 'default',
+      namespace: leaderElectionNamespace ?? ownNamespace ?? '',
       name,
       identity: `${hostname()}_${randomUUID()}`,
       leaseDurationMs: options.leaseDurationMs,
@@ -296,14 +299,17 @@ export class Operator {
   }
 
   async #reachServer(): Promise<void> {
+    const deadline = performance.now() + FIRST_ANSWER_WITHIN_MS;
     for (let attempt = 1; ; attempt++) {
       try {
-        const { gitVersion } = await this.#client.version(this.#options.kubeApiTimeoutMs);
+        const leftMs = Math.ceil(deadline - performance.now());
+        const { gitVersion } = await this.#client.version(Math.min(this.#options.kubeApiTimeoutMs, leftMs));
         this.#logger.debug('Reached API server', { version: gitVersion });
         return;
       } catch (error) {
-        if (attempt >= FIRST_TRIES || this.#stopping) throw new UnreachableError(this.#access.server, error);
-        await delay(1_000);
+        const isLast = attempt >= FIRST_TRIES || performance.now() + FIRST_TRY_EVERY_MS >= deadline;
+        if (isLast || this.#stopping) throw new UnreachableError(this.#access.server, error);
+        await delay(FIRST_TRY_EVERY_MS);
       }
     }
   }

@@ -143,9 +143,9 @@ export class NamespaceReconciler {
       this.#forget(policy.name, state, namespace.name);
       return undefined;
     }
-    // Until it is judged whether the deletions may happen, everything stays.
-    const allowed = deleting ? state.removal !== undefined : state.acceptedSelector === selectorText(policy.object);
-    if (!allowed) return undefined;
+    // Until it is judged whether the deletions may happen, everything stays. In Audit mode there is nothing to judge.
+    const judged = deleting ? state.removal !== undefined : state.acceptedSelector === selectorText(policy.object);
+    if (!judged && (deleting || policy.object.spec.mode !== 'Audit')) return undefined;
     const orphan = deleting && state.removal === 'orphan';
     const changes = diffChildren(NOTHING_DESIRED, live, state.uid).filter(
       (change) => !orphan || (change.kind === 'delete' && change.live.ownerUid === state.uid),
@@ -171,10 +171,13 @@ export class NamespaceReconciler {
     const episodes = state.episodes.get(namespace.name);
     const drifted = new Set<string>();
     for (const step of plan.steps) {
-      if (step.drift === undefined) continue;
+      // Audit reports all that differs by its reason, be it drift or not yet done.
+      const reason = step.drift ?? (audit ? reasonOf(step.change) : undefined);
+      if (reason === undefined) continue;
       drifted.add(step.change.name);
-      if (episodes?.get(step.change.name)?.reason !== step.drift) {
-        this.#beginEpisode(state, namespace.name, step.change.name, step.drift, addedAt);
+      if (episodes?.get(step.change.name)?.reason !== reason) {
+        this.#beginEpisode(state, namespace.name, step.change.name, reason, addedAt);
+        if (step.drift !== undefined) this.#noteDrift(state);
       }
       if (!audit && step.change.kind !== 'conflict') this.#judgeFight(policy, namespace, step);
     }
@@ -192,6 +195,9 @@ export class NamespaceReconciler {
       state.episodes.set(namespace, episodes);
     }
     episodes.set(child, { reason, since, counted: new Set() });
+  }
+
+  #noteDrift(state: PolicyState): void {
     state.drift.detectedTotal++;
     state.drift.lastDetectedTime = this.#options.wallClock();
   }
@@ -275,7 +281,10 @@ export class NamespaceReconciler {
     }
     if (plan.steps.some(({ result }) => result === 'stale')) return;
     if (plan.selected) {
-      const unsettled = plan.steps.filter(({ result, drift }) => result !== 'written' && drift === undefined);
+      // A child whose name somebody else holds was not right either: making it later heals nothing.
+      const unsettled = plan.steps.filter(
+        ({ change, result, drift }) => result !== 'written' && (drift === undefined || change.kind === 'conflict'),
+      );
       state.settle(namespace, {
         desired: plan.desired,
         unsettled: new Set(unsettled.map(({ change }) => change.name)),

@@ -7,7 +7,7 @@ import type { HeldDeletion } from '../policy/status.ts';
 import { ComplianceTally } from '../policy/tally.ts';
 import type { CachedNamespace } from './caches.ts';
 
-/** Drift of one child that has been seen and is not healed yet. */
+/** A difference of one child that has been seen and is not healed: drift, or anything that Audit mode reports. */
 export interface DriftEpisode {
   readonly reason: DriftReason;
   /** When the namespace became dirty by it; monotonic milliseconds. */
@@ -26,7 +26,7 @@ export type Removal = 'delete' | 'orphan';
 export class PolicyState {
   readonly uid: string;
   readonly tally = new ComplianceTally();
-  /** Drift not healed yet: namespace, then name of the child. */
+  /** Differences not healed yet: namespace, then name of the child. */
   readonly episodes = new Map<string, Map<string, DriftEpisode>>();
   /** Namespaces that wait for their first complete baseline, and since when (monotonic milliseconds). */
   readonly unprotectedSince = new Map<string, number>();
