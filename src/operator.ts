@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { MANAGER } from './api/names.ts';
 import type { Options } from './config.ts';
 import { Controller } from './controller/controller.ts';
-import { mapChanges } from './controller/mappers.ts';
+import { mapChanges } from './reconcilers/mappers.ts';
 import { KubeClient, RESOURCES } from './kube/client.ts';
 import { EventRecorder } from './kube/events.ts';
 import type { ClusterAccess } from './kube/kubeconfig.ts';

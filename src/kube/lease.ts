@@ -112,7 +112,7 @@ export class LeaderElector {
       this.#failures = 0;
       return won;
     } catch (error) {
-      if (isConflict(error) || isAlreadyExists(error) || isNotFound(error)) {
+      if (isConflict(error) || isAlreadyExists(error)) {
         // Somebody else wrote or deleted it: look again at the next try.
         this.#lease = undefined;
         return false;

@@ -283,20 +283,20 @@ export class Reflector {
   }
 }
 
-const EVENT_TYPES: ReadonlySet<unknown> = new Set(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK', 'ERROR']);
+const EVENT_TYPES: ReadonlySet<unknown> = new Set(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK']);
 
 function parseEvent(line: string): WatchEvent {
-  let event: Partial<WatchEvent>;
+  let event: { type?: unknown; object?: { metadata?: { resourceVersion?: unknown } | null } | null } | null;
   try {
-    event = JSON.parse(line) as Partial<WatchEvent>;
+    event = JSON.parse(line) as typeof event;
   } catch (error) {
     throw new GarbledEventError(line, error);
   }
-  const { type, object } = event;
-  const complete = type === 'ERROR' || (typeof object?.metadata === 'object' && 'resourceVersion' in object.metadata);
-  if (!EVENT_TYPES.has(type) || object === undefined || !complete) {
-    throw new GarbledEventError(line, undefined);
-  }
+  const complete =
+    event?.type === 'ERROR'
+      ? typeof event.object === 'object' && event.object !== null
+      : EVENT_TYPES.has(event?.type) && typeof event?.object?.metadata?.resourceVersion === 'string';
+  if (!complete) throw new GarbledEventError(line, undefined);
   return event as WatchEvent;
 }
 

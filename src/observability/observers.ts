@@ -1,14 +1,16 @@
-import type { ControllerObserver } from '../controller/controller.ts';
-import type { WatchObserver } from '../kube/reflector.ts';
-import type { RequestObserver } from '../kube/transport.ts';
-import type { Metrics } from './metrics.ts';
+import type { Metrics, ReconcileResult } from './metrics.ts';
+
+/*
+ * What the queue, the transport and the reflectors tell of themselves, as metrics. They name the interfaces that these
+ * objects fit (ControllerObserver, RequestObserver, WatchObserver); nothing here depends on them.
+ */
 
 /** Measures a controller and its work queue. */
-export function controllerObserver(metrics: Metrics, name: string): ControllerObserver {
+export function controllerObserver(metrics: Metrics, name: string) {
   const queue = metrics.queue(name);
   const observeReconcile = metrics.reconcileObserver(name);
   return {
-    observeDepth: (depth) => {
+    observeDepth: (depth: number) => {
       queue.depth.set(depth);
     },
     observeAdd: () => {
@@ -17,10 +19,10 @@ export function controllerObserver(metrics: Metrics, name: string): ControllerOb
     observeRetry: () => {
       queue.retries.inc();
     },
-    observeQueueDuration: (seconds) => {
+    observeQueueDuration: (seconds: number) => {
       queue.queueDuration.observe(seconds);
     },
-    observeReconcile: (result, seconds) => {
+    observeReconcile: (result: ReconcileResult, seconds: number) => {
       observeReconcile(result, seconds);
       queue.workDuration.observe(seconds);
     },
@@ -28,10 +30,10 @@ export function controllerObserver(metrics: Metrics, name: string): ControllerOb
 }
 
 /** Measures requests to the API server. */
-export function requestObserver(metrics: Metrics): RequestObserver {
+export function requestObserver(metrics: Metrics) {
   const observers = new Map<string, ReturnType<Metrics['requestObserver']>>();
   return {
-    observeRequest: (method, resource, code, seconds) => {
+    observeRequest: (method: string, resource: string, code: number | '<error>', seconds: number) => {
       const key = `${method} ${resource}`;
       let observe = observers.get(key);
       if (observe === undefined) {
@@ -44,7 +46,7 @@ export function requestObserver(metrics: Metrics): RequestObserver {
 }
 
 /** Measures watches. */
-export function watchObserver(metrics: Metrics): WatchObserver {
+export function watchObserver(metrics: Metrics) {
   const watches = new Map<string, ReturnType<Metrics['watch']>>();
   const of = (resource: string): ReturnType<Metrics['watch']> => {
     let watch = watches.get(resource);
@@ -55,10 +57,10 @@ export function watchObserver(metrics: Metrics): WatchObserver {
     return watch;
   };
   return {
-    observeWatchRestart: (resource) => {
+    observeWatchRestart: (resource: string) => {
       of(resource).restarts.inc();
     },
-    observeWatchEvent: (resource) => {
+    observeWatchEvent: (resource: string) => {
       of(resource).lastEvent.set(Date.now() / 1000);
     },
   };

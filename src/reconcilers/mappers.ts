@@ -1,6 +1,6 @@
 import type { Store } from '../kube/store.ts';
 import type { LiveNetworkPolicy } from '../policy/live.ts';
-import type { CachedNamespace, Caches } from '../reconcilers/caches.ts';
+import type { CachedNamespace, Caches } from './caches.ts';
 
 /** Where keys go. */
 export interface Queues {
