@@ -1,0 +1,77 @@
+# The front door. All that a target needs installs itself: npm packages (with the Node that runs everything), and the
+# control plane of tests and demo, which is built once with Go unless KUBEBUILDER_ASSETS names a folder that holds it.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+NODE := node_modules/.bin/node
+# Puts Node 24 and the tools of node_modules on the PATH.
+NPM_RUN := npm run --silent
+INSTALLED := node_modules/.installed
+# For the demo kube-controller-manager is no must, and setup-envtest brings none.
+DEMO_PROGRAMS := etcd kube-apiserver kubectl $(if $(KUBEBUILDER_ASSETS),,kube-controller-manager)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(INSTALLED) ## Run the operator: on the cluster of KUBECONFIG if set, else on one of its own with samples and a guide
+ifeq ($(KUBECONFIG),)
+	@hack/envtest/build.sh $(DEMO_PROGRAMS)
+endif
+	@$(NODE) hack/run.ts $(ARGS)
+
+.PHONY: test
+test: lint types control-plane-programs ## Run everything: lint, generated files, types, unit, property and integration tests with coverage
+	@$(NPM_RUN) test
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style, layers, formatting and that generated files are current
+	@echo 'Checking style, layers and formatting'
+	@$(NPM_RUN) lint
+	@echo 'Checking generated files'
+	@$(NPM_RUN) generate -- --check
+
+.PHONY: types
+types: $(INSTALLED) ## Check types
+	@echo 'Checking types'
+	@$(NPM_RUN) typecheck
+
+.PHONY: unit
+unit: $(INSTALLED) ## Run unit and property tests
+	@$(NPM_RUN) test:unit
+
+.PHONY: integration
+integration: $(INSTALLED) control-plane-programs ## Run integration tests on a real control plane
+	@$(NPM_RUN) test:integration
+
+.PHONY: control-plane
+control-plane: $(INSTALLED) control-plane-programs ## Run a control plane in the foreground; prints its KUBECONFIG
+	@$(NODE) hack/envtest/main.ts $(ARGS)
+
+.PHONY: generate
+generate: $(INSTALLED) ## Write what is generated: definition, types, reference
+	@$(NPM_RUN) generate
+
+.PHONY: format
+format: $(INSTALLED) ## Format all files
+	@$(NPM_RUN) format
+
+.PHONY: clean
+clean: ## Remove all that was installed, built or measured
+	rm -rf node_modules bin coverage
+
+.PHONY: control-plane-programs
+control-plane-programs:
+	@hack/envtest/build.sh
+
+$(INSTALLED): package-lock.json
+	@command -v npm >/dev/null || { echo 'make: found no npm; install Node 20 or newer, with npm: https://nodejs.org' >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || \
+	  { echo "make: expected Node 20 or newer, got $$(node --version 2>&1): https://nodejs.org" >&2; exit 1; }
+	@echo 'Installing npm packages; once, about a minute'
+	@npm ci --no-audit --no-fund --loglevel=error
+	@$(NODE) --version >/dev/null || \
+	  { echo 'make: expected the npm package node to bring $(NODE), but it does not run; were install scripts off?' >&2; exit 1; }
+	@touch $@
