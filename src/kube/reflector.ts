@@ -18,7 +18,7 @@ export type ReflectorTarget = Pick<
 export interface WatchObserver {
   /** A watch was opened again, whatever the reason. */
   observeWatchRestart(resource: string): void;
-  /** The server sent something; a bookmark counts. */
+  /** The server sent something: a list, the headers of a watch, an event or a bookmark. */
   observeWatchEvent(resource: string): void;
 }
 
@@ -218,6 +218,7 @@ export class Reflector {
       const timeoutSeconds = Math.round(min + (max - min) * this.#random());
       stream = await client.watch(type, scope, { resourceVersion: this.#resourceVersion, timeoutSeconds, signal });
       this.#failure = undefined;
+      observer?.observeWatchEvent(this.#resource);
       healthy = setTimeout(() => {
         this.#recover();
       }, HEALTHY_AFTER_MS);

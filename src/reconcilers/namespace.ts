@@ -64,6 +64,13 @@ interface Plan {
   readonly steps: readonly Step[];
 }
 
+/** What a withheld step waits for. */
+const WAITING = {
+  create: { reason: 'WaitingForAllows', message: 'not created before all that it needs to allow' },
+  update: { reason: 'WaitingForAllows', message: 'not changed before all that it needs to allow' },
+  delete: { reason: 'WaitingForDeny', message: 'kept until default-deny is removed' },
+} as const;
+
 const NOTHING_DESIRED: DesiredSet = { children: new Map(), withheld: [], unresolved: [] };
 
 /**
@@ -109,6 +116,9 @@ export class NamespaceReconciler {
     const { object } = policy;
     const state = stateOf(policy);
     const deleting = object.metadata.deletionTimestamp !== undefined;
+    // Nothing is written in a protected namespace, nor removed from one that became protected later: that would open
+    // it. Only with their policy children go, in order, as the garbage collector would take them without.
+    if (!deleting && protectedNamespaces.has(namespace.name)) return undefined;
     const selected = !deleting && selectsNamespace(object.spec, namespace, protectedNamespaces);
     if (!selected) return this.#planLeaving(policy, state, namespace, live, deleting);
     const needs = discoveryNeeds(object.spec);
@@ -234,7 +244,7 @@ export class NamespaceReconciler {
       for (const plan of plans) {
         for (const step of plan.steps) {
           if (step.result !== 'todo' || stepOf(step.change) !== number) continue;
-          if (closesTooEarly(plan, step)) step.result = 'withheld';
+          if (isTooEarly(plan, step)) step.result = 'withheld';
           else writes.push(this.#write(plan, step, namespace));
         }
       }
@@ -373,13 +383,20 @@ export class NamespaceReconciler {
   }
 }
 
-/** Whether making this default-deny now would close a namespace whose allows are not there. */
-function closesTooEarly(plan: Plan, step: Step): boolean {
-  if (step.change.kind !== 'create' || ruleOfName(step.change.name) !== DEFAULT_DENY) return false;
-  return plan.steps.some(
-    ({ change, result }) =>
-      change !== step.change && (change.kind === 'create' || change.kind === 'conflict') && result !== 'written',
-  );
+/**
+ * Whether a step would leave a namespace closed without its allows: default-deny made, or changed by us, while an allow
+ * could not be made, or an allow removed while default-deny could not be. What a person did to default-deny is healed
+ * all the same.
+ */
+function isTooEarly(plan: Plan, { change, drift }: Step): boolean {
+  const isDeny = ruleOfName(change.name) === DEFAULT_DENY;
+  const undone = plan.steps.filter((other) => other.change !== change && other.result !== 'written');
+  if (change.kind === 'delete') {
+    if (isDeny || plan.orphan) return false;
+    return undone.some((other) => other.change.kind === 'delete' && ruleOfName(other.change.name) === DEFAULT_DENY);
+  }
+  const closes = change.kind === 'create' || (change.kind === 'update' && change.specDiffers && drift === undefined);
+  return isDeny && closes && undone.some(({ change: { kind } }) => kind === 'create' || kind === 'conflict');
 }
 
 function makeReport(plan: Plan): NamespaceReport {
@@ -399,7 +416,7 @@ function makeReport(plan: Plan): NamespaceReport {
       failures.push({ rule, ...describeFailure(error) });
       if (change.kind !== 'create') drifted++;
     } else if (result === 'withheld') {
-      failures.push({ rule, reason: 'WaitingForAllows', message: 'not created before all that it needs to allow' });
+      failures.push({ rule, ...WAITING[change.kind] });
     } else if (result === 'fighting') {
       drifted++;
       const message = `something keeps changing it: ${reasonOf(change)}; left alone for ${Math.round((waitMs ?? 0) / 1000)} s`;

@@ -203,7 +203,7 @@ export class PolicyReconciler {
     return [...caches.networkPolicies.values()].filter((child) => {
       if (!isOwned(child, state.uid)) return false;
       const namespace = caches.namespaces.get('', child.namespace);
-      if (namespace === undefined || namespace.terminating) return false;
+      if (namespace === undefined || namespace.terminating || protectedNamespaces.has(namespace.name)) return false;
       return !selectsNamespace(policy.object.spec, namespace, protectedNamespaces);
     });
   }
