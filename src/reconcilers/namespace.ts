@@ -157,8 +157,9 @@ export class NamespaceReconciler {
     const judged = deleting ? state.removal !== undefined : state.acceptedSelector === selectorText(policy.object);
     if (!judged && (deleting || policy.object.spec.mode !== 'Audit')) return undefined;
     const orphan = deleting && state.removal === 'orphan';
+    // A child that lost its ownerReference while the policy goes was released by somebody, and stays.
     const changes = diffChildren(NOTHING_DESIRED, live, state.uid).filter(
-      (change) => !orphan || (change.kind === 'delete' && change.live.ownerUid === state.uid),
+      (change) => !deleting || (change.kind === 'delete' && change.live.ownerUid === state.uid),
     );
     return this.#makePlan(policy, state, namespace, 0, {
       selected: false,

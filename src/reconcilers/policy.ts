@@ -109,7 +109,8 @@ export class PolicyReconciler {
   async #remove(policy: CachedPolicy, state: PolicyState): Promise<Outcome> {
     const { caches, enqueueNamespace, logger } = this.#options;
     if (policy.object.metadata.finalizers?.includes(FINALIZER) !== true) return DONE;
-    const removal = await this.#decideRemoval(policy.object);
+    // To keep the children is for good: the garbage collector takes its finalizer off as soon as it has done its part.
+    const removal = state.removal === 'orphan' ? 'orphan' : await this.#decideRemoval(policy.object);
     if (state.removal !== removal) {
       state.removal = removal;
       logger.info('Removing BaselinePolicy', { policy: policy.name, children: removal });
@@ -152,13 +153,15 @@ export class PolicyReconciler {
     }
   }
 
-  /** Children that still have to be removed or released; those of namespaces that are going are left to them. */
+  /**
+   * Children that still have to be removed or released. Those of namespaces that are going are left to them; one
+   * without our ownerReference was released by somebody, perhaps by the garbage collector on demand, and stays.
+   */
   #childrenLeft(state: PolicyState): LiveNetworkPolicy[] {
     const { caches } = this.#options;
-    return [...caches.networkPolicies.values()].filter((child) => {
-      const ours = state.removal === 'orphan' ? child.ownerUid === state.uid : isOwned(child, state.uid);
-      return ours && caches.namespaces.get('', child.namespace)?.terminating === false;
-    });
+    return [...caches.networkPolicies.values()].filter(
+      (child) => child.ownerUid === state.uid && caches.namespaces.get('', child.namespace)?.terminating === false,
+    );
   }
 
   /**

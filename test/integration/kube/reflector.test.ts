@@ -272,7 +272,7 @@ describe('Reflector', function () {
       await holds(['a', 'b']);
       assert.equal(store.get(namespace, 'a')?.value, 'third');
       assert.deepEqual([lists().length, watches().length, restarts], [1, 1, 0]);
-      assert.equal(events, 1 + 4, 'the list and each event');
+      assert.equal(events, 1 + 1 + 4, 'the list, the opened watch and each event');
     });
 
     it('goes on where it was after a reset, without a list', async () => {
