@@ -59,6 +59,8 @@ export interface DesiredSet {
 export interface CompiledPolicy {
   /** Names of the rules and additional policies that are enabled. */
   readonly rules: readonly string[];
+  /** Names of children whose spec depends on more than the policy: on addresses, or on the namespace. */
+  readonly dependent: ReadonlySet<string>;
   /** What the policy wants in a namespace. */
   readonly desiredIn: (namespace: SelectableNamespace) => DesiredSet;
 }
@@ -150,13 +152,22 @@ export function compilePolicy(policy: BaselinePolicy, discovered: DiscoveredAddr
     .map((entry, index) => ({ ...entry, path: `spec.additionalPolicies[${index}]` }))
     .filter(({ spec }) => usesVariables(spec));
 
+  const needs = discoveryNeeds(policy.spec);
+  const dependent = new Set(
+    [
+      ...(needs.kubeDNS ? ['allow-dns'] : []),
+      ...(needs.apiServer ? ['allow-kube-apiserver'] : []),
+      ...templates.map(({ name }) => name),
+    ].map((rule) => childName(policy.metadata.name, rule)),
+  );
   const rules = [...builtins.map(({ rule }) => rule), ...additional.map(({ name }) => name)];
   if (templates.length === 0) {
     const shared: DesiredSet = { children: byName(fixed), withheld, unresolved: [] };
-    return { rules, desiredIn: () => shared };
+    return { rules, dependent, desiredIn: () => shared };
   }
   return {
     rules,
+    dependent,
     desiredIn: (namespace) => {
       const children = [...fixed];
       const held = [...withheld];

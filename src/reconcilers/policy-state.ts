@@ -80,8 +80,10 @@ export class PolicyState {
     if (known !== undefined) return known.uid === namespace.uid ? known.state : undefined;
     if (this.#trustedGeneration === undefined || this.#trustedGeneration !== policy.metadata.generation)
       return undefined;
-    const hasChild = [...live.values()].some((child) => isOwned(child, this.uid));
-    return hasChild ? { desired, unsettled: new Set() } : undefined;
+    const owned = [...live.values()].filter((child) => isOwned(child, this.uid)).map(({ name }) => name);
+    // Addresses and labels may have changed meanwhile: a child that follows them may differ without anybody's doing.
+    const follows = owned.filter((name) => this.#compiled?.policy.dependent.has(name));
+    return owned.length > 0 ? { desired, unsettled: new Set(follows) } : undefined;
   }
 
   /** Notes what a namespace has now. */

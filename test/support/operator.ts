@@ -53,7 +53,9 @@ export class OperatorProcess {
       env: { ...process.env, ...env },
     });
     // A test that dies must not leave its operator behind.
-    process.once('exit', () => child.kill('SIGKILL'));
+    const kill = (): void => void child.kill('SIGKILL');
+    process.once('exit', kill);
+    child.once('exit', () => process.off('exit', kill));
     return new OperatorProcess(child);
   }
 
