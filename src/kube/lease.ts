@@ -82,6 +82,12 @@ export class LeaderElector {
       const started = this.#monotonic();
       const won = await this.#tryAcquireOrRenew();
       if (this.#isStopped()) break;
+      // Also when nobody took the Lease meanwhile: what was refused to be written since must be looked at again.
+      if (this.#leading && (!this.isLeader() || (!won && this.#heldByOther()))) {
+        this.#leading = false;
+        this.#logger.warn('Lost leadership');
+        this.#options.onStoppedLeading();
+      }
       if (won) {
         this.#renewedAt = started;
         if (!this.#leading) {
@@ -89,10 +95,6 @@ export class LeaderElector {
           this.#logger.info('Became leader');
           this.#options.onStartedLeading();
         }
-      } else if (this.#leading && (!this.isLeader() || this.#heldByOther())) {
-        this.#leading = false;
-        this.#logger.warn('Lost leadership');
-        this.#options.onStoppedLeading();
       }
       // Candidates spread their tries, so that they do not all ask at once; a leader renews steadily.
       const waitMs = this.#leading ? retryPeriodMs : retryPeriodMs * (1 + Math.random() * 0.2);
