@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { type AuditEvent, type AuditMark, ControlPlane } from '../../../hack/envtest/control-plane.ts';
+import { API_VERSION, KIND } from '../../../src/api/baselinepolicy.ts';
+import { consistently, eventually } from '../../support/await.ts';
+import { installCRD } from '../../support/crd.ts';
+import { KubeClient } from '../../support/kube.ts';
+import { OperatorProcess } from '../../support/operator.ts';
+
+const NAMESPACES = Array.from({ length: 10 }, (_, index) => `idle-${index + 1}`);
+const IDLE_MS = 60_000;
+/** How often a leader renews its Lease, by default. */
+const RENEW_EVERY_MS = 2_000;
+
+describe('operator with nothing to do', function () {
+  this.timeout(120_000);
+  let controlPlane: ControlPlane;
+  let kube: KubeClient;
+  let operator: OperatorProcess;
+
+  before(async () => {
+    controlPlane = await ControlPlane.start({ auditLog: true });
+    kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
+    await installCRD(kube);
+    await kube.baselinePolicies.create({ apiVersion: API_VERSION, kind: KIND, metadata: { name: 'base' }, spec: {} });
+    for (const name of NAMESPACES) await createNamespace(name);
+    const flags = ['--leader-elect', '--leader-election-namespace=default'];
+    operator = await OperatorProcess.start({ kubeconfig: controlPlane.kubeconfig, flags });
+    await compliant(NAMESPACES.length);
+  });
+
+  after(async () => {
+    await operator.stop();
+    await kube.close();
+    await controlPlane.stop();
+  });
+
+  async function createNamespace(name: string): Promise<void> {
+    await kube.namespaces.create({ metadata: { name, labels: { 'baselinepolicy.dev/enforce': 'true' } } });
+  }
+
+  async function compliant(count: number): Promise<void> {
+    await eventually(async () => {
+      const { status } = await kube.baselinePolicies.get('base');
+      assert.equal(status?.namespaces?.compliant, count);
+      assert.equal(status.conditions?.find(({ type }) => type === 'Ready')?.status, 'True');
+    });
+  }
+
+  /** What the operator asked of the API server since the mark; a watch counts when it starts. */
+  async function requestsSince(mark: AuditMark): Promise<AuditEvent[]> {
+    const events = await controlPlane.auditEvents(mark);
+    return events
+      .filter(({ userAgent }) => userAgent?.startsWith('baseline-policy-operator/'))
+      .filter(({ verb, stage }) => stage === (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete'));
+  }
+
+  function isLease({ objectRef }: AuditEvent): boolean {
+    return objectRef?.resource === 'leases';
+  }
+
+  it('asks for nothing in a minute but its Lease and watches that go on', async () => {
+    const mark = await controlPlane.auditMark();
+    await consistently(
+      async () => {
+        const others = (await requestsSince(mark)).filter((event) => !isLease(event) && event.verb !== 'watch');
+        assert.deepEqual(others, []);
+      },
+      { for: IDLE_MS, interval: 5_000 },
+    );
+    const requests = await requestsSince(mark);
+    const leases = requests.filter(isLease);
+    assert.deepEqual([...new Set(leases.map(({ verb }) => verb))], ['update'], 'a leader that renews need not read');
+    assert.ok(leases.length <= IDLE_MS / RENEW_EVERY_MS + 5, `${leases.length} requests for the Lease`);
+    const watches = Object.groupBy(
+      requests.filter(({ verb }) => verb === 'watch'),
+      ({ objectRef }) => objectRef?.resource ?? '',
+    );
+    for (const [resource, opened = []] of Object.entries(watches)) {
+      assert.ok(opened.length <= 2, `opened ${opened.length} watches of ${resource}`);
+    }
+  });
+
+  it('asks for nothing because of changes that change nothing for it', async () => {
+    const mark = await controlPlane.auditMark();
+    for (let round = 1; round <= 10; round++) {
+      const annotations = { annotations: { 'example.com/round': String(round) } };
+      await Promise.all(
+        NAMESPACES.map(async (namespace) => {
+          const networkPolicies = kube.networkPolicies(namespace);
+          await kube.namespaces.merge(namespace, { metadata: annotations });
+          await networkPolicies.merge('base.default-deny', { metadata: annotations });
+          await networkPolicies.create({ metadata: { name: `own-${round}` }, spec: { podSelector: {} } });
+        }),
+      );
+      await kube.baselinePolicies.merge('base', { metadata: annotations });
+    }
+    // Watches tell of changes in their order: what a later change causes comes after what the earlier ones cause.
+    await createNamespace('later');
+    await kube.networkPolicies('idle-1').delete('base.allow-dns');
+    await compliant(NAMESPACES.length + 1);
+    await eventually(async () => {
+      assert.ok(await kube.networkPolicies('idle-1').find('base.allow-dns'));
+    });
+
+    const requests = (await requestsSince(mark)).filter((event) => !isLease(event) && event.verb !== 'watch');
+    const children = requests.filter(({ objectRef }) => objectRef?.resource === 'networkpolicies');
+    const written = children.map(
+      ({ verb, objectRef }) => `${verb} ${objectRef?.namespace ?? ''}/${objectRef?.name ?? ''}`,
+    );
+    assert.deepEqual(written.sort(), [
+      'create idle-1/base.allow-dns',
+      'create later/base.allow-dns',
+      'create later/base.allow-monitoring',
+      'create later/base.default-deny',
+    ]);
+    // The others tell of these four: the status, and events of the drift.
+    const others = requests.filter((request) => !children.includes(request));
+    assert.deepEqual([...new Set(others.map(({ verb, objectRef }) => `${verb} ${objectRef?.resource ?? ''}`))].sort(), [
+      'create events',
+      'patch baselinepolicies',
+    ]);
+    const [firstChild] = children;
+    for (const { requestURI, requestReceivedTimestamp } of others) {
+      assert.ok(requestReceivedTimestamp > (firstChild?.requestReceivedTimestamp ?? ''), requestURI);
+    }
+  });
+});
