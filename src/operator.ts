@@ -6,6 +6,7 @@ import type { Options } from './config.ts';
 import { Controller } from './controller/controller.ts';
 import { mapChanges } from './reconcilers/mappers.ts';
 import { KubeClient, RESOURCES } from './kube/client.ts';
+import { APIError } from './kube/errors.ts';
 import { EventRecorder } from './kube/events.ts';
 import type { ClusterAccess } from './kube/kubeconfig.ts';
 import { LeaderElector } from './kube/lease.ts';
@@ -16,7 +17,7 @@ import { startHttpEndpoints, type HealthCheck, type HttpEndpoints } from './obse
 import type { Logger } from './observability/log.ts';
 import type { Metrics } from './observability/metrics.ts';
 import { controllerObserver, requestObserver, watchObserver } from './observability/observers.ts';
-import { discoveryNeeds } from './policy/desired.ts';
+import { discoveryNeeds, type DiscoveryNeeds } from './policy/desired.ts';
 import { createCaches, type Caches } from './reconcilers/caches.ts';
 import { ChildWriter } from './reconcilers/child-writer.ts';
 import { AddressDiscovery } from './reconcilers/discovery.ts';
@@ -26,12 +27,15 @@ import { PolicyReconciler } from './reconcilers/policy.ts';
 import { PolicyStates } from './reconcilers/policy-states.ts';
 import { VERSION } from './version.ts';
 
-/** The API server did not answer when the operator started. */
+/** The API server did not answer when the operator started, or refused it. */
 export class UnreachableError extends Error {
   constructor(server: URL, cause: unknown) {
+    const { message } = cause as Error;
     super(
-      `Cannot reach the API server at ${server.origin}: ${(cause as Error).message}. ` +
-        'Check that it runs, and that the kubeconfig names the right address and certificate authority.',
+      cause instanceof APIError
+        ? `The API server at ${server.origin} refuses: ${message}. Check the credentials in the kubeconfig.`
+        : `Cannot reach the API server at ${server.origin}: ${message}. ` +
+            'Check that it runs, and that the kubeconfig names the right address and certificate authority.',
       { cause },
     );
     this.name = 'UnreachableError';
@@ -99,7 +103,9 @@ export class Operator {
     this.#states = new PolicyStates(metrics);
 
     const observer = watchObserver(metrics);
-    const createReflector = (source: Pick<ReflectorOptions, 'type' | 'scope' | 'store' | 'onMissing'>): Reflector =>
+    const createReflector = (
+      source: Pick<ReflectorOptions, 'type' | 'scope' | 'store' | 'onMissing' | 'onFound'>,
+    ): Reflector =>
       new Reflector({ ...source, client: this.#client, logger, observer, pageSize: options.listPageSize });
     this.#policyReflector = createReflector({
       type: RESOURCES.baselinePolicies,
@@ -109,6 +115,10 @@ export class Operator {
         logger.error('The CustomResourceDefinition of BaselinePolicy is not installed, waiting for it', {
           install: 'kubectl apply -f crds/',
         });
+      },
+      // What was refused to be written meanwhile must be looked at again.
+      onFound: () => {
+        if (this.#leading) this.#lead();
       },
     });
     this.#reflectors = [
@@ -193,7 +203,7 @@ export class Operator {
       healthProbeBindAddress: this.#options.healthProbeBindAddress,
       metrics: this.#metrics.registry,
       liveness: [],
-      readiness: this.#reflectors.map((reflector) => readiness(reflector)),
+      readiness: [...this.#reflectors.map((reflector) => readiness(reflector)), this.#addressReadiness()],
     });
     await this.#reachServer();
     const { metricsAddress, healthProbeAddress } = this.#endpoints;
@@ -287,15 +297,26 @@ export class Operator {
     });
   }
 
+  #addressReadiness(): HealthCheck {
+    return {
+      name: 'cache-addresses',
+      failure: () => (this.#discovery.isKnown(this.#addressNeeds()) ? undefined : 'not synced yet'),
+    };
+  }
+
   /** Watches the addresses that any policy uses, and no others; followers too, so that failover needs no list. */
   #requireAddresses(): void {
+    this.#discovery.require(this.#addressNeeds());
+  }
+
+  #addressNeeds(): DiscoveryNeeds {
     const needs = [...this.#caches.policies.values()]
       .filter(({ object }) => object.metadata.deletionTimestamp === undefined)
       .map(({ object }) => discoveryNeeds(object.spec));
-    this.#discovery.require({
+    return {
       kubeDNS: needs.some(({ kubeDNS }) => kubeDNS),
       apiServer: needs.some(({ apiServer }) => apiServer),
-    });
+    };
   }
 
   async #reachServer(): Promise<void> {
@@ -307,7 +328,8 @@ export class Operator {
         this.#logger.debug('Reached API server', { version: gitVersion });
         return;
       } catch (error) {
-        const isLast = attempt >= FIRST_TRIES || performance.now() + FIRST_TRY_EVERY_MS >= deadline;
+        const isRefused = error instanceof APIError && (error.status === 401 || error.status === 403);
+        const isLast = isRefused || attempt >= FIRST_TRIES || performance.now() + FIRST_TRY_EVERY_MS >= deadline;
         if (isLast || this.#stopping) throw new UnreachableError(this.#access.server, error);
         await delay(FIRST_TRY_EVERY_MS);
       }

@@ -32,6 +32,8 @@ export interface ReflectorOptions {
   readonly observer?: WatchObserver;
   /** Told once whenever the API server turns out not to know the resource. */
   readonly onMissing?: () => void;
+  /** Told once when a resource that the API server did not know is there, after its list was taken in. */
+  readonly onFound?: () => void;
   /** Objects a page of a list. */
   readonly pageSize: number;
   /** Longest silence of a watch, in milliseconds; see {@link DEFAULT_IDLE_TIMEOUT_MS}. */
@@ -190,7 +192,9 @@ export class Reflector {
     } while (token !== undefined);
     replacement.commit(resourceVersion);
     this.#resourceVersion = resourceVersion;
+    const wasMissing = this.missing;
     this.#failure = undefined;
+    if (wasMissing) this.#options.onFound?.();
     this.#options.observer?.observeWatchEvent(this.#resource);
     if (!this.#synced) {
       this.#synced = true;
@@ -268,10 +272,15 @@ export class Reflector {
   async #backOff(error: unknown): Promise<void> {
     if (isNotFound(error) && !this.missing) this.#options.onMissing?.();
     this.#failure = error;
+    if (error instanceof APIError && error.retryAfterMs !== undefined) {
+      // The server says when to come back, as while it starts: that is no failure, and no reason to wait longer.
+      const asked = Math.min(BACKOFF_MAX_MS, Math.max(BACKOFF_MIN_MS, error.retryAfterMs));
+      await this.#wait(asked * (1 + this.#random() / 5));
+      return;
+    }
     this.#failures++;
-    const asked = error instanceof APIError ? (error.retryAfterMs ?? 0) : 0;
     const step = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures - 1, 10));
-    const waitMs = Math.max(asked, step * (0.5 + this.#random() / 2));
+    const waitMs = step * (0.5 + this.#random() / 2);
     // One line when it starts to fail, then one each time that the wait has doubled: never the same line in a loop.
     if ((this.#failures & (this.#failures - 1)) === 0) {
       this.#logger.warn('Failed to list or watch, waiting', {
@@ -280,7 +289,11 @@ export class Reflector {
         waitMs: Math.round(waitMs),
       });
     }
-    await delay(waitMs, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+    await this.#wait(waitMs);
+  }
+
+  async #wait(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
   }
 }
 

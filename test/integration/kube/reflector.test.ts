@@ -318,6 +318,22 @@ describe('Reflector', function () {
       assert.ok(third - second >= 1_595 && third - second < 2_500, String(third - second));
     });
 
+    it('comes back when a busy server asks it to, and no later each time', async () => {
+      await synced();
+      const busy: Fault = { status: 429, headers: { 'retry-after': '1' } };
+      inject(isWatch, busy, busy, busy);
+      proxy.cut();
+      await eventually(() => {
+        assert.equal(watches().length, 1 + 4);
+      });
+      const [, ...asked] = watches().map(({ at }) => at);
+      for (const [index, at] of asked.slice(1).entries()) {
+        const gap = at - (asked[index] ?? 0);
+        assert.ok(gap >= 995 && gap < 1_500, String(gap));
+      }
+      assert.equal(lists().length, 1);
+    });
+
     it('makes a new list after a 410 in the watch, and finds what was deleted meanwhile', async () => {
       const secrets = world.resource<ConfigMap>('v1', 'secrets', namespace);
       await secrets.create({ metadata: { name: 'goes' } });
@@ -539,7 +555,8 @@ describe('Reflector', function () {
 
   it('waits for a resource whose CustomResourceDefinition is installed later', async () => {
     let told = 0;
-    newReflector({ type: RESOURCES.baselinePolicies, scope: {}, onMissing: () => told++ });
+    let found = 0;
+    newReflector({ type: RESOURCES.baselinePolicies, scope: {}, onMissing: () => told++, onFound: () => found++ });
     reflector.start();
     await eventually(() => {
       assert.equal(reflector.missing, true);
@@ -563,6 +580,7 @@ describe('Reflector', function () {
       assert.deepEqual(names(), ['later']);
     });
     assert.equal(told, 1, 'told once, however often the server was asked');
+    assert.equal(found, 1);
 
     await definitions.delete(crd.metadata.name);
     await eventually(() => {
@@ -571,7 +589,7 @@ describe('Reflector', function () {
     await eventually(() => definitions.apply(crd));
     await created('again');
     await eventually(() => {
-      assert.deepEqual([names(), reflector.missing], [['again'], false]);
+      assert.deepEqual([names(), reflector.missing, found], [['again'], false, 2]);
     });
   });
 
