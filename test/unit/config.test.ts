@@ -34,7 +34,7 @@ const DEFAULTS: Options = {
   logFormat: 'json',
   protectedNamespaces: ['kube-system', 'kube-public', 'kube-node-lease'],
   namespace: undefined,
-  resyncPeriodMs: 600_000,
+  resyncPeriodMs: 3_600_000,
   deletionBrakeCount: 10,
   deletionBrakePercent: 25,
   listPageSize: 500,
