@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { KubernetesObject } from '../api/metadata.ts';
 import { MANAGER } from '../api/names.ts';
-import type { Transport } from './transport.ts';
+import type { Request, Transport } from './transport.ts';
 
 /** A kind of object that the API server serves. */
 export interface ResourceType {
@@ -112,12 +112,12 @@ export class KubeClient {
 
   /** Creates the object that `body` (wire JSON) describes. */
   async create<T extends KubernetesObject>(type: ResourceType, body: string, namespace?: string): Promise<T> {
-    return this.#transport.request<T>({
-      method: 'POST',
-      path: `${collectionPath(type, namespace)}?fieldManager=${MANAGER}`,
-      resource: type.plural,
-      body,
-    });
+    return this.#transport.request<T>(createRequest(type, body, namespace));
+  }
+
+  /** Creates the object that `body` (wire JSON) describes; gives the answer as the text that came. */
+  async createText(type: ResourceType, body: string, namespace?: string): Promise<string> {
+    return this.#transport.requestText(createRequest(type, body, namespace));
   }
 
   /** Replaces an object; its resourceVersion guards against changes since it was read. */
@@ -165,6 +165,11 @@ export class KubeClient {
   async version(timeoutMs: number): Promise<{ gitVersion: string }> {
     return this.#transport.request({ method: 'GET', path: '/version', resource: 'version', timeoutMs });
   }
+}
+
+function createRequest(type: ResourceType, body: string, namespace: string | undefined): Request {
+  const path = `${collectionPath(type, namespace)}?fieldManager=${MANAGER}`;
+  return { method: 'POST', path, resource: type.plural, body };
 }
 
 function collectionPath(type: ResourceType, namespace: string | undefined): string {

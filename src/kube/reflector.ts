@@ -11,7 +11,7 @@ import type { CachedObject, Store } from './store.ts';
 /** What a reflector does with a store, whatever is kept in it. */
 export type ReflectorTarget = Pick<
   Store<CachedObject>,
-  'size' | 'observe' | 'observeDeletion' | 'replace' | 'advanceTo'
+  'size' | 'observe' | 'observeDeletion' | 'replace' | 'advanceTo' | 'holds'
 >;
 
 /** Sees how a watch fares, for metrics. */
@@ -229,7 +229,7 @@ export class Reflector {
       for await (const line of readLines(stream)) {
         silence.reset();
         observer?.observeWatchEvent(this.#resource);
-        this.#takeIn(parseEvent(line));
+        if (!this.#isKnown(line)) this.#takeIn(parseEvent(line));
       }
       if (performance.now() - openedAt < BACKOFF_MIN_MS) throw new Error('the watch was closed as soon as it was open');
       this.#recover();
@@ -249,6 +249,20 @@ export class Reflector {
     }
   }
 
+  /**
+   * Whether the event tells of a state that the store holds already, as the events of our own writes do. Told by the
+   * head of the line; parsing the rest would cost most of what a fill costs.
+   */
+  #isKnown(line: string): boolean {
+    const [, name, namespace, uid, resourceVersion] = EVENT_HEAD.exec(line) ?? [];
+    if (name === undefined || namespace === undefined || uid === undefined || resourceVersion === undefined)
+      return false;
+    const { store } = this.#options;
+    if (!store.holds({ name, namespace, uid, resourceVersion })) return false;
+    this.#advanceTo(resourceVersion);
+    return true;
+  }
+
   #takeIn(event: WatchEvent): void {
     const { store } = this.#options;
     if (event.type === 'ERROR') {
@@ -259,8 +273,12 @@ export class Reflector {
     const resourceVersion = object.metadata.resourceVersion ?? '';
     if (event.type === 'DELETED') store.observeDeletion(object);
     else if (event.type !== 'BOOKMARK') store.observe(object);
+    this.#advanceTo(resourceVersion);
+  }
+
+  #advanceTo(resourceVersion: string): void {
     if (compareResourceVersions(resourceVersion, this.#resourceVersion) > 0) this.#resourceVersion = resourceVersion;
-    store.advanceTo(resourceVersion);
+    this.#options.store.advanceTo(resourceVersion);
   }
 
   #recover(): void {
@@ -296,6 +314,10 @@ export class Reflector {
     await delay(ms, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
   }
 }
+
+/** The head of an event of a namespaced object, with fields in the order of Kubernetes' Go types. */
+const EVENT_HEAD =
+  /^\{"type":"(?:ADDED|MODIFIED)","object":\{"kind":"\w+","apiVersion":"[^"]+","metadata":\{"name":"([^"]+)","namespace":"([^"]+)","uid":"([^"]+)","resourceVersion":"(\d+)"/;
 
 const EVENT_TYPES: ReadonlySet<unknown> = new Set(['ADDED', 'MODIFIED', 'DELETED', 'BOOKMARK']);
 

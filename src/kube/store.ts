@@ -87,10 +87,26 @@ export class Store<T extends CachedObject> {
       return;
     }
     const after = this.#trim(object, before);
-    if (after === undefined) {
-      if (before !== undefined) this.#drop(before);
-      return;
+    if (after !== undefined) this.#hold(before, after);
+    else if (before !== undefined) this.#drop(before);
+  }
+
+  /** Does what {@link observeWrite} does with an object that is trimmed already. */
+  observeOwn(object: T): void {
+    if (compareResourceVersions(object.resourceVersion, this.#progress) <= 0) return;
+    const before = this.get(object.namespace, object.name);
+    if (before === undefined || compareResourceVersions(object.resourceVersion, before.resourceVersion) > 0) {
+      this.#hold(before, object);
     }
+  }
+
+  /** Whether exactly this state of an object is held: reading it once more tells nothing new. */
+  holds({ namespace, name, uid, resourceVersion }: CachedObject): boolean {
+    const held = this.get(namespace, name);
+    return held?.resourceVersion === resourceVersion && held.uid === uid;
+  }
+
+  #hold(before: T | undefined, after: T): void {
     let objects = this.#namespaces.get(after.namespace);
     if (objects === undefined) {
       objects = new Map();

@@ -79,12 +79,20 @@ export class Transport {
    * @throws APIError for a status of 400 or more, ConnectionError when no answer came
    */
   async request<T>(request: Request): Promise<T> {
-    if (request.timeoutMs === undefined) return this.#try<T>(request);
-    const limit = AbortSignal.timeout(request.timeoutMs);
-    return this.#try<T>({ ...request, signal: request.signal ? AbortSignal.any([request.signal, limit]) : limit });
+    return parseAnswer(request, await this.requestText(request)) as T;
   }
 
-  async #try<T>(request: Request): Promise<T> {
+  /**
+   * Sends a request and reads the whole answer, without parsing it.
+   * @throws APIError for a status of 400 or more, ConnectionError when no answer came
+   */
+  async requestText(request: Request): Promise<string> {
+    if (request.timeoutMs === undefined) return this.#try(request);
+    const limit = AbortSignal.timeout(request.timeoutMs);
+    return this.#try({ ...request, signal: request.signal ? AbortSignal.any([request.signal, limit]) : limit });
+  }
+
+  async #try(request: Request): Promise<string> {
     for (let attempt = 1; ; attempt++) {
       const started = performance.now();
       const response = await this.#dispatch(this.#requests, request, started);
@@ -96,7 +104,7 @@ export class Transport {
         throw new ConnectionError(describe(request), error);
       }
       this.#observe(request, response.statusCode, started);
-      if (response.statusCode < 400) return parseAnswer(request, text) as T;
+      if (response.statusCode < 400) return text;
       const error = toAPIError(request, response, text);
       if (response.statusCode === 401 && attempt === 1) {
         this.#headers = undefined;

@@ -16,6 +16,8 @@ export interface ChildTemplate {
   readonly spec: NetworkPolicySpec;
   /** Text before and after the value of `metadata.namespace`. */
   readonly json: readonly [string, string];
+  /** Texts that the API server's JSON of a child has when nothing else was made of it; see live.ts. */
+  readonly stored: { readonly metadata: string; readonly spec: string };
 }
 
 /** What is ours in the metadata of a child, in the order of its canonical text. */
@@ -84,7 +86,15 @@ export function childTemplate(policy: BaselinePolicy, rule: string, spec: Networ
     spec,
   });
   const gap = text.indexOf('"namespace":""') + '"namespace":'.length;
-  return { metadata: { name, ...metadata }, spec, json: [text.slice(0, gap), text.slice(gap + '""'.length)] };
+  return {
+    metadata: { name, ...metadata },
+    spec,
+    json: [text.slice(0, gap), text.slice(gap + '""'.length)],
+    stored: {
+      metadata: `,${JSON.stringify(metadata).slice(1, -1)},"managedFields":[`,
+      spec: `,"spec":${JSON.stringify(spec)}}`,
+    },
+  };
 }
 
 /** The child for one namespace, as wire JSON. */

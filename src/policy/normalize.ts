@@ -10,7 +10,8 @@ import type {
 /**
  * The spec with every default of the API server written out and every spelling of the same thing made one: protocol
  * TCP, policyTypes (Ingress always, Egress when there are egress rules), absent for empty lists and maps, `podSelector`
- * always there, keys in one order. The order of rules, peers and ports is kept: the API server keeps it too.
+ * always there, keys in the order in which the API server writes them. The order of rules, peers and ports is kept: the
+ * API server keeps it too.
  *
  * Source: pkg/apis/networking/v1/defaults.go of Kubernetes, and the `omitempty` marks of its types.
  */
@@ -19,16 +20,16 @@ export function normalizeSpec(spec: NetworkPolicySpec): NetworkPolicySpec {
   const egress = spec.egress ?? [];
   return {
     podSelector: normalizeSelector(spec.podSelector ?? {}),
-    policyTypes: normalizePolicyTypes(spec),
     ...(ingress.length > 0 && {
       ingress: ingress.map(({ from, ports }) => ({
-        ...optional('from', normalizePeers(from)),
         ...normalizePorts(ports),
+        ...optional('from', normalizePeers(from)),
       })),
     }),
     ...(egress.length > 0 && {
-      egress: egress.map(({ to, ports }) => ({ ...optional('to', normalizePeers(to)), ...normalizePorts(ports) })),
+      egress: egress.map(({ to, ports }) => ({ ...normalizePorts(ports), ...optional('to', normalizePeers(to)) })),
     }),
+    policyTypes: normalizePolicyTypes(spec),
   };
 }
 

@@ -4,7 +4,7 @@ import { isAlreadyExists, isConflict, isNamespaceGone, isNotFound } from '../kub
 import type { Store } from '../kube/store.ts';
 import { mendChild, orphanChild, serializeChild } from '../policy/child.ts';
 import type { DesiredChild } from '../policy/desired.ts';
-import type { LiveNetworkPolicy } from '../policy/live.ts';
+import { recognizeCreated, type LiveNetworkPolicy } from '../policy/live.ts';
 
 /**
  * What came of a write. `stale`: the cache was behind; it has been brought up to date, look again. `namespace-gone`:
@@ -33,7 +33,15 @@ export class ChildWriter {
     if (!this.#mayWrite()) return 'not-leader';
     try {
       const body = serializeChild(child.template, namespace);
-      this.#store.observeWrite(await this.#client.create(RESOURCES.networkPolicies, body, namespace));
+      const answer = await this.#client.createText(RESOURCES.networkPolicies, body, namespace);
+      const created = recognizeCreated(
+        answer,
+        child,
+        namespace,
+        child.template.metadata.ownerReferences?.[0]?.uid ?? '',
+      );
+      if (created !== undefined) this.#store.observeOwn(created);
+      else this.#store.observeWrite(JSON.parse(answer) as NetworkPolicy);
       return 'written';
     } catch (error) {
       if (isNamespaceGone(error)) return 'namespace-gone';
