@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -86,6 +87,7 @@ async function runLoop(round: number): Promise<void> {
 
 async function fillByOperator(label: string) {
   await createNamespaces(label);
+  const port = await freePort();
   const operator = spawn(
     process.execPath,
     [
@@ -97,11 +99,13 @@ async function fillByOperator(label: string) {
       `--concurrency=${flags.concurrency}`,
       '--log-level=warn',
       '--metrics-bind-address=0',
-      '--health-probe-bind-address=0',
+      `--health-probe-bind-address=127.0.0.1:${port}`,
     ],
     { stdio: ['ignore', 'inherit', 'inherit'], env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE } },
   );
   try {
+    // What is measured is an operator that runs and gets a policy, not its start.
+    while (!(await isServing(`http://127.0.0.1:${port}/readyz`))) await delay(50);
     const mark = await controlPlane.auditMark();
     await call('POST', BASELINE_POLICIES, {
       apiVersion: 'baselinepolicy.dev/v1alpha1',
@@ -174,6 +178,22 @@ async function childrenOf(namespace: string): Promise<WireObject[]> {
     metadata: { name: `loop.${name}`, labels, ownerReferences: [owner] },
     spec,
   }));
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function isServing(url: string): Promise<boolean> {
+  return fetch(url).then(
+    ({ ok }) => ok,
+    () => false,
+  );
 }
 
 async function isReady(policy: string): Promise<boolean> {

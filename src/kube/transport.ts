@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
+import { collect } from './collect.ts';
 import { APIError, ConnectionError, type StatusBody } from './errors.ts';
 import type { ClusterAccess } from './kubeconfig.ts';
 
@@ -60,7 +61,7 @@ export class Transport {
   readonly #requests: Dispatcher;
   readonly #streams: Dispatcher;
   readonly #prefix: string;
-  #headers: { readonly values: Promise<Record<string, string>>; readonly since: number } | undefined;
+  #headers: { readonly values: Promise<Readonly<Record<string, string>>>; readonly since: number } | undefined;
 
   constructor(options: TransportOptions) {
     this.#access = options.access;
@@ -95,17 +96,12 @@ export class Transport {
   async #try(request: Request): Promise<string> {
     for (let attempt = 1; ; attempt++) {
       const started = performance.now();
-      const response = await this.#dispatch(this.#requests, request, started);
-      let text: string;
-      try {
-        text = await response.body.text();
-      } catch (error) {
-        this.#observe(request, '<error>', started);
-        throw new ConnectionError(describe(request), error);
-      }
+      const response = await this.#reportFailure(request, started, async () =>
+        collect(this.#requests, await this.#dispatchOptions(request, this.#timeoutMs), request.signal),
+      );
       this.#observe(request, response.statusCode, started);
-      if (response.statusCode < 400) return text;
-      const error = toAPIError(request, response, text);
+      if (response.statusCode < 400) return response.text;
+      const error = toAPIError(request, response, response.text);
       if (response.statusCode === 401 && attempt === 1) {
         this.#headers = undefined;
         continue;
@@ -126,7 +122,11 @@ export class Transport {
    */
   async stream(request: Request): Promise<Readable> {
     const started = performance.now();
-    const response = await this.#dispatch(this.#streams, request, started);
+    const response = await this.#reportFailure(request, started, async () => {
+      // A stream is silent for as long as nothing changes; its reader has a timer of its own.
+      const options = await this.#dispatchOptions(request, 0);
+      return orAborted(this.#streams.request({ ...options, signal: request.signal ?? null }), request.signal);
+    });
     this.#observe(request, response.statusCode, started);
     if (response.statusCode < 400) return response.body;
     if (response.statusCode === 401) this.#headers = undefined;
@@ -138,38 +138,39 @@ export class Transport {
     await Promise.all([this.#requests.destroy(), this.#streams.destroy()]);
   }
 
-  async #dispatch(dispatcher: Dispatcher, request: Request, started: number): Promise<Dispatcher.ResponseData> {
+  async #dispatchOptions(request: Request, bodyTimeout: number) {
+    const headers = await this.#currentHeaders();
+    return {
+      origin: this.#access.server.origin,
+      path: this.#prefix + request.path,
+      method: request.method,
+      headers: request.body === undefined ? headers : { ...headers, 'content-type': request.contentType ?? JSON_TYPE },
+      body: request.body ?? null,
+      headersTimeout: this.#timeoutMs,
+      bodyTimeout,
+    };
+  }
+
+  async #reportFailure<T>(request: Request, started: number, send: () => Promise<T>): Promise<T> {
     try {
-      const headers = await this.#currentHeaders();
-      const sent = dispatcher.request({
-        origin: this.#access.server.origin,
-        path: this.#prefix + request.path,
-        method: request.method,
-        headers: {
-          ...headers,
-          ...(request.body !== undefined && { 'content-type': request.contentType ?? JSON_TYPE }),
-        },
-        body: request.body ?? null,
-        signal: request.signal ?? null,
-        headersTimeout: this.#timeoutMs,
-        // A stream is silent for as long as nothing changes; its reader has a timer of its own.
-        bodyTimeout: dispatcher === this.#streams ? 0 : this.#timeoutMs,
-      });
-      return await orAborted(sent, request.signal);
+      return await send();
     } catch (error) {
       this.#observe(request, '<error>', started);
       throw new ConnectionError(describe(request), error);
     }
   }
 
-  async #currentHeaders(): Promise<Record<string, string>> {
+  async #currentHeaders(): Promise<Readonly<Record<string, string>>> {
     if (this.#headers === undefined || performance.now() - this.#headers.since > HEADERS_MAX_AGE_MS) {
       // Requests that start meanwhile wait for the same answer: a plugin must not run once for each of them.
-      this.#headers = { values: this.#access.headers(), since: performance.now() };
+      const values = this.#access
+        .headers()
+        .then((headers) => ({ accept: JSON_TYPE, 'user-agent': this.#userAgent, ...headers }));
+      this.#headers = { values, since: performance.now() };
     }
     const current = this.#headers;
     try {
-      return { accept: JSON_TYPE, 'user-agent': this.#userAgent, ...(await current.values) };
+      return await current.values;
     } catch (error) {
       if (this.#headers === current) this.#headers = undefined;
       throw error;
@@ -223,7 +224,11 @@ function parseAnswer(request: Request, text: string): unknown {
   }
 }
 
-function toAPIError(request: Request, response: Dispatcher.ResponseData, text: string): APIError {
+function toAPIError(
+  request: Request,
+  response: Pick<Dispatcher.ResponseData, 'statusCode' | 'headers'>,
+  text: string,
+): APIError {
   let body: StatusBody;
   try {
     body = JSON.parse(text) as StatusBody;

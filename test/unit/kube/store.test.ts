@@ -159,6 +159,31 @@ describe('Store', () => {
     });
   });
 
+  describe('observeOwn', () => {
+    const own = (resourceVersion: string, uid = 'uid-a'): Held => {
+      return { namespace: 'ns', name: 'a', uid, resourceVersion, colour: 'red' };
+    };
+
+    it('takes in what was trimmed already ahead of its event, and knows that event when it comes', () => {
+      store.observeOwn(own('5'));
+      assert.deepEqual(changes, [[undefined, 'uid-a@5 red']]);
+      assert.equal(store.holds(own('5')), true);
+      assert.equal(store.holds(own('6')), false);
+      assert.equal(store.holds(own('5', 'another')), false);
+      store.observe(object('a', 5));
+      assert.equal(changes.length, 1);
+    });
+
+    it('ignores what the watch has passed, and what is older than what is held', () => {
+      store.advanceTo('9');
+      store.observeOwn(own('8'));
+      assert.equal(store.size, 0);
+      store.observe(object('a', 12));
+      store.observeOwn(own('11'));
+      assert.equal(held('a').resourceVersion, '12');
+    });
+  });
+
   describe('removeOwn', () => {
     it('drops the object, and ignores its late events', () => {
       store.observe(object('a', 1));

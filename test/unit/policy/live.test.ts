@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { trimNetworkPolicy, type LiveNetworkPolicy } from '../../../src/policy/live.ts';
+import { recognizeCreated, trimNetworkPolicy, type LiveNetworkPolicy } from '../../../src/policy/live.ts';
+import type { NetworkPolicy } from '../../../src/api/networkpolicy.ts';
 import { childOf, foreign, live, namespace, otherOwner, policy, type LiveBuilder } from '../../support/fixtures.ts';
 
 const CHILD = childOf(policy('restricted').desiredIn(namespace('shop')), 'allow-dns');
@@ -121,4 +122,50 @@ describe('trimNetworkPolicy', () => {
       assert.ok(seen.has(text), `expected ${text} to be interned`);
     }
   });
+});
+
+describe('recognizeCreated', () => {
+  /** The answer to a create, as the API server writes it: in the order of Go's types, with a new line at the end. */
+  function answer(edit: (text: string) => string = same): string {
+    const { labels, ownerReferences } = CHILD.template.metadata;
+    const metadata = {
+      name: CHILD.name,
+      namespace: 'shop',
+      uid: 'a-uid',
+      resourceVersion: '7',
+      generation: 1,
+      creationTimestamp: '2026-01-01T00:00:00Z',
+      labels,
+      ownerReferences,
+      managedFields: [{ manager: 'baseline-policy-operator' }],
+    };
+    const object = { kind: 'NetworkPolicy', apiVersion: 'networking.k8s.io/v1', metadata, spec: CHILD.template.spec };
+    return edit(`${JSON.stringify(object)}\n`);
+  }
+
+  const recognized = (text: string) => recognizeCreated(text, CHILD, 'shop', OWNER);
+
+  it('makes of an answer what trimming it would make', () => {
+    assert.deepEqual(recognized(answer()), trimNetworkPolicy(JSON.parse(answer()) as NetworkPolicy, undefined, same));
+    assert.equal(recognized(answer())?.resourceVersion, '7');
+  });
+
+  for (const [what, edit] of [
+    ['a changed spec', (text: string) => text.replace('"port":53', '"port":54')],
+    ['a field after the spec', (text: string) => text.replace(/}\n$/, ',"status":{}}\n')],
+    ['another label', (text: string) => text.replace('"labels":{', '"labels":{"a":"b",')],
+    [
+      'an annotation',
+      (text: string) => text.replace(',"ownerReferences"', ',"annotations":{"a":"b"},"ownerReferences"'),
+    ],
+    ['a finalizer', (text: string) => text.replace(',"managedFields"', ',"finalizers":["a"],"managedFields"')],
+    ['another owner', (text: string) => text.replace('"controller":true', '"controller":false')],
+    ['no UID', (text: string) => text.replace('"uid":"a-uid",', '')],
+    ['half of the text', (text: string) => text.slice(0, text.length / 2)],
+  ] as const) {
+    it(`leaves an answer with ${what} to be read as a whole`, () => {
+      assert.notEqual(answer(edit), answer());
+      assert.equal(recognized(answer(edit)), undefined);
+    });
+  }
 });
