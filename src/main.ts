@@ -25,15 +25,15 @@ async function main(): Promise<number> {
   }
 
   const { options } = commandLine;
+  const ownNamespace = options.namespace ?? serviceAccountNamespace();
+  if (options.leaderElect && (options.leaderElectionNamespace ?? ownNamespace) === undefined) {
+    const problem = '--leader-election-namespace: expected a namespace for the Lease outside a cluster, got none';
+    process.stderr.write(`${new UsageError([problem]).message}\n`);
+    return 2;
+  }
   const logger = createLogger({ level: options.logLevel, format: options.logFormat });
   const stopSignal = firstSignal();
   try {
-    const ownNamespace = options.namespace ?? serviceAccountNamespace();
-    if (options.leaderElect && (options.leaderElectionNamespace ?? ownNamespace) === undefined) {
-      throw new UsageError([
-        '--leader-election-namespace: expected a namespace for the Lease outside a cluster, got none',
-      ]);
-    }
     const operator = new Operator(options, {
       access: await readClusterAccess(options.kubeconfig, process.env),
       logger,
@@ -48,7 +48,7 @@ async function main(): Promise<number> {
     else logger.error('Stopped before all writes were finished', { timeoutMs: options.shutdownTimeoutMs });
     return finished ? 0 : 1;
   } catch (error) {
-    const isInput = error instanceof UsageError || error instanceof KubeconfigError;
+    const isInput = error instanceof KubeconfigError;
     const isKnown = isInput || error instanceof UnreachableError || error instanceof ListenError;
     logger.error(isKnown ? error.message : 'Failed to run', isKnown ? {} : { error });
     return isInput ? 2 : 1;

@@ -183,6 +183,13 @@ describe('start of the operator', function () {
       }
     });
 
+    it('asks for the namespace of the Lease outside a cluster', async () => {
+      const ending = await run(['--leader-elect'], {});
+      assert.equal(ending.code, 2);
+      assert.equal(ending.stdout, '');
+      assert.match(ending.stderr, /--leader-election-namespace: expected a namespace for the Lease outside a cluster/);
+    });
+
     it('prints help and version without a cluster', async () => {
       const help = await run(['--help'], {});
       assert.equal(help.code, 0);
