@@ -5,6 +5,7 @@ import type { KubernetesObject } from '../../../src/api/metadata.ts';
 import { consistently, eventually } from '../../support/await.ts';
 import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
+import { operatorRequests } from '../../support/operator-requests.ts';
 import { OperatorProcess } from '../../support/operator.ts';
 
 const LEASE = 'election-under-test';
@@ -98,14 +99,8 @@ describe('operators that elect a leader', function () {
 
   /** What all operators together asked of the API server since the mark, apart from the Lease. */
   async function requestsSince(mark: AuditMark, verbs: readonly string[]): Promise<AuditEvent[]> {
-    const events = await controlPlane.auditEvents(mark);
-    return events.filter(
-      ({ userAgent, verb, objectRef, stage }) =>
-        userAgent?.startsWith('baseline-policy-operator/') &&
-        stage === 'ResponseComplete' &&
-        objectRef?.resource !== 'leases' &&
-        verbs.includes(verb),
-    );
+    const events = await operatorRequests(controlPlane, mark);
+    return events.filter(({ verb, objectRef }) => objectRef?.resource !== 'leases' && verbs.includes(verb));
   }
 
   const WRITES = ['create', 'update', 'patch', 'delete', 'deletecollection'];

@@ -4,6 +4,7 @@ import { API_VERSION, KIND } from '../../../src/api/baselinepolicy.ts';
 import { consistently, eventually } from '../../support/await.ts';
 import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
+import { operatorRequests } from '../../support/operator-requests.ts';
 import { OperatorProcess } from '../../support/operator.ts';
 
 const NAMESPACES = Array.from({ length: 10 }, (_, index) => `idle-${index + 1}`);
@@ -46,13 +47,7 @@ describe('operator with nothing to do', function () {
     });
   }
 
-  /** What the operator asked of the API server since the mark; a watch counts when it starts. */
-  async function requestsSince(mark: AuditMark): Promise<AuditEvent[]> {
-    const events = await controlPlane.auditEvents(mark);
-    return events
-      .filter(({ userAgent }) => userAgent?.startsWith('baseline-policy-operator/'))
-      .filter(({ verb, stage }) => stage === (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete'));
-  }
+  const requestsSince = (mark: AuditMark): Promise<AuditEvent[]> => operatorRequests(controlPlane, mark);
 
   function isLease({ objectRef }: AuditEvent): boolean {
     return objectRef?.resource === 'leases';

@@ -4,6 +4,7 @@ import { API_VERSION, CRD_NAME, KIND, type BaselinePolicy } from '../../../src/a
 import { consistently, eventually } from '../../support/await.ts';
 import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
+import { operatorRequests } from '../../support/operator-requests.ts';
 import { OperatorProcess } from '../../support/operator.ts';
 
 const ALLOWS = ['allow-dns', 'allow-monitoring'];
@@ -65,13 +66,7 @@ describe('life of the operator', function () {
     return names.filter((name) => name.startsWith(`${policy}.`)).map((name) => name.slice(policy.length + 1));
   }
 
-  /** What the operator asked of the API server since the mark; a watch counts when it starts. */
-  async function requestsSince(mark: AuditMark): Promise<AuditEvent[]> {
-    const events = await controlPlane.auditEvents(mark);
-    return events
-      .filter(({ userAgent }) => userAgent?.startsWith('baseline-policy-operator/'))
-      .filter(({ verb, stage }) => stage === (verb === 'watch' ? 'ResponseStarted' : 'ResponseComplete'));
-  }
+  const requestsSince = (mark: AuditMark): Promise<AuditEvent[]> => operatorRequests(controlPlane, mark);
 
   async function writesSince(mark: AuditMark): Promise<string[]> {
     const events = await requestsSince(mark);
