@@ -28,8 +28,16 @@ export interface AuditEvent {
   stageTimestamp: string;
 }
 
-/** A place in the audit log, in bytes; 0 is its start. */
-export type AuditMark = number;
+/** A point in the life of an API server: what it received later comes after the mark. */
+export interface AuditMark {
+  /** Bytes of the log that were written before. */
+  readonly offset: number;
+  /** When the mark was made, by the clock and in the format of `requestReceivedTimestamp`. */
+  readonly at: string;
+}
+
+/** Before all requests. */
+export const AUDIT_START: AuditMark = { offset: 0, at: '' };
 
 /** Audits every request with its metadata, when its response starts (watches) and when it is complete. */
 export const AUDIT_POLICY = `apiVersion: audit.k8s.io/v1
@@ -38,8 +46,8 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 `;
 
-/** Reads the whole lines of the audit log after `since`, and tells where the last one ends. */
-export async function readAuditLog(path: string, since: AuditMark): Promise<{ events: AuditEvent[]; end: AuditMark }> {
+/** Reads the whole lines of the audit log after `since`, an offset in bytes, and tells where the last one ends. */
+export async function readAuditLog(path: string, since: number): Promise<{ events: AuditEvent[]; end: number }> {
   const file = await open(path);
   try {
     const { size } = await file.stat();

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { Agent, request } from 'undici';
 import { stringify } from 'yaml';
 import { findAsset } from './assets.ts';
-import { AUDIT_POLICY, type AuditEvent, type AuditMark, readAuditLog } from './audit.ts';
+import { AUDIT_POLICY, AUDIT_START, type AuditEvent, type AuditMark, readAuditLog } from './audit.ts';
 import { CertificateAuthority } from './certificates.ts';
 import { Component, ComponentError } from './component.ts';
 import { Guard } from './guard.ts';
@@ -85,7 +85,7 @@ export class ControlPlane implements AsyncDisposable {
   #apiServer: Component | undefined;
   #failure: ComponentError | undefined;
   #stopping = false;
-  #audited: AuditMark = 0;
+  #audited = 0;
   #kubeconfigs = 0;
 
   private constructor(options: ControlPlaneOptions, guard: Guard, ca: CertificateAuthority, port: number) {
@@ -162,20 +162,23 @@ export class ControlPlane implements AsyncDisposable {
     return new Map([...this.#running].flatMap(({ name, pid }) => (pid === undefined ? [] : [[name, pid]])));
   }
 
-  /** A mark after all requests that have been answered by now; `auditEvents(mark)` gives those that come later. */
+  /**
+   * A mark after all requests that have come by now; `auditEvents(mark)` gives those that come later. A request whose
+   * effect is seen already may still be without its audit event: the mark goes by when requests were received.
+   */
   async auditMark(): Promise<AuditMark> {
-    const { end } = await this.#readAuditLog(this.#audited);
+    const { end, at } = await this.#readAuditLog(this.#audited);
     this.#audited = end;
-    return end;
+    return { offset: end, at };
   }
 
   /**
    * The audit events since a mark, or since the start, in the order of the log: all of requests that have been answered
    * by now. A running watch shows as `ResponseStarted`; count other requests by `ResponseComplete`.
    */
-  async auditEvents(since: AuditMark = 0): Promise<AuditEvent[]> {
-    const { events } = await this.#readAuditLog(since);
-    return events;
+  async auditEvents(since: AuditMark = AUDIT_START): Promise<AuditEvent[]> {
+    const { events } = await this.#readAuditLog(since.offset);
+    return events.filter(({ requestReceivedTimestamp }) => requestReceivedTimestamp > since.at);
   }
 
   /** Stops the API server and starts it again, with the same address, certificates and data. */
@@ -358,17 +361,19 @@ export class ControlPlane implements AsyncDisposable {
 
   /**
    * Reads the log after a request of our own has shown up in it: the API server logs a request just after it has sent
-   * the last byte of the answer. That request is left out.
+   * the last byte of the answer. That request is left out; `at` is when it was received, empty without an API server.
    */
-  async #readAuditLog(since: AuditMark): Promise<{ events: AuditEvent[]; end: AuditMark }> {
+  async #readAuditLog(since: number): Promise<{ events: AuditEvent[]; end: number; at: string }> {
     if (!this.#options.auditLog) throw new Error('Expected a control plane started with auditLog: true');
     const barrier = randomUUID();
     if (this.#apiServer) await this.#request('GET', `/version?audit-barrier=${barrier}`);
     const deadline = performance.now() + STOP_GRACE_MS;
     for (;;) {
       const { events, end } = await readAuditLog(this.#path('audit.log'), since);
-      if (!this.#apiServer || events.some((event) => event.requestURI.endsWith(barrier))) {
-        return { events: events.filter((event) => !event.requestURI.includes('audit-barrier=')), end };
+      const own = events.find((event) => event.requestURI.endsWith(barrier));
+      if (!this.#apiServer || own !== undefined) {
+        const others = events.filter((event) => !event.requestURI.includes('audit-barrier='));
+        return { events: others, end, at: own?.requestReceivedTimestamp ?? '' };
       }
       if (performance.now() > deadline) {
         throw new Error(`Expected the request /version?audit-barrier=${barrier} in the audit log, found it not`);
