@@ -42,6 +42,11 @@ export class ConnectionError extends Error {
   }
 }
 
+/** Whether a failed write may have been done all the same: no answer came, or one that says nothing about it. */
+export function mayHaveBeenDone(error: unknown): boolean {
+  return error instanceof ConnectionError || (error instanceof APIError && error.status >= 500);
+}
+
 function describe(cause: unknown): string {
   if (!(cause instanceof Error)) return String(cause);
   if (cause instanceof AggregateError && cause.errors.length > 0) return describe(cause.errors[0]);

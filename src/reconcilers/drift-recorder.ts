@@ -1,3 +1,4 @@
+import { mayHaveBeenDone } from '../kube/errors.ts';
 import type { EventRecorder } from '../kube/events.ts';
 import type { Logger } from '../observability/log.ts';
 import type { Metrics } from '../observability/metrics.ts';
@@ -50,7 +51,12 @@ export class DriftRecorder {
       }
       if (step.result === 'todo') this.#judgeFight(policy, namespace, step);
     }
-    for (const name of episodes?.keys() ?? []) if (!drifted.has(name)) episodes?.delete(name);
+    for (const [name, episode] of episodes ?? []) {
+      if (drifted.has(name)) continue;
+      // What somebody else put right was not healed; what a write of ours put right whose answer was lost, was.
+      if (episode.maybeHealed === true) this.#countHeal(plan, namespace, name, episode);
+      episodes?.delete(name);
+    }
   }
 
   /** Counts and tells what the steps of a plan came to. Call it after they have been run. */
@@ -87,24 +93,18 @@ export class DriftRecorder {
   }
 
   #count(plan: Plan, namespace: CachedNamespace, step: Step): void {
-    const { metrics, events, monotonic } = this.#options;
+    const { metrics, events } = this.#options;
     const { policy, state } = plan;
     const { name } = step.change;
     const rule = ruleOfName(name);
     const episodes = state.episodes.get(namespace.name);
     const episode = episodes?.get(name);
     if (step.result === 'written' && episode !== undefined) {
-      const seconds = (monotonic() - episode.since) / 1000;
-      metrics.recordDrift(policy.name, rule, episode.reason, 'healed');
-      metrics.healSeconds.observe(seconds);
-      state.drift.healedTotal++;
-      this.#fights.recordHeal(`${namespace.name}/${name}`, monotonic());
+      this.#countHeal(plan, namespace, name, episode);
       episodes?.delete(name);
-      const note = `Healed NetworkPolicy ${name} of namespace ${namespace.name}: ${episode.reason}`;
-      events.record({ kind: 'BaselinePolicy', ...policy }, 'Warning', 'DriftHealed', 'Heal', note);
-      events.record({ kind: 'Namespace', ...namespace }, 'Warning', 'DriftHealed', 'Heal', note);
       return;
     }
+    if (step.result === 'failed' && episode !== undefined && mayHaveBeenDone(step.error)) episode.maybeHealed = true;
     const action = step.result === 'failed' ? 'failed' : 'reported';
     if (step.result !== 'failed' && step.result !== 'reported' && step.result !== 'fighting') return;
     if (episode !== undefined && !episode.counted.has(action)) {
@@ -122,6 +122,17 @@ export class DriftRecorder {
       events.record({ kind: 'BaselinePolicy', ...policy }, 'Warning', reason, 'Write', note);
       events.record({ kind: 'Namespace', ...namespace }, 'Warning', reason, 'Write', note);
     }
+  }
+
+  #countHeal({ policy, state }: Plan, namespace: CachedNamespace, name: string, episode: DriftEpisode): void {
+    const { metrics, events, monotonic } = this.#options;
+    metrics.recordDrift(policy.name, ruleOfName(name), episode.reason, 'healed');
+    metrics.healSeconds.observe((monotonic() - episode.since) / 1000);
+    state.drift.healedTotal++;
+    this.#fights.recordHeal(`${namespace.name}/${name}`, monotonic());
+    const note = `Healed NetworkPolicy ${name} of namespace ${namespace.name}: ${episode.reason}`;
+    events.record({ kind: 'BaselinePolicy', ...policy }, 'Warning', 'DriftHealed', 'Heal', note);
+    events.record({ kind: 'Namespace', ...namespace }, 'Warning', 'DriftHealed', 'Heal', note);
   }
 
   #logWrites(plan: Plan, namespace: CachedNamespace): void {

@@ -14,6 +14,8 @@ export interface DriftEpisode {
   readonly since: number;
   /** Actions of `baseline_policy_drift_total` that it was counted with, so that each counts once. */
   readonly counted: Set<'failed' | 'reported'>;
+  /** Whether a write that should heal it failed in a way that leaves open whether it was done. */
+  maybeHealed?: boolean;
 }
 
 /** What happens to the children of a BaselinePolicy that is being deleted. */

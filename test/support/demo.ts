@@ -17,18 +17,23 @@ import { childName } from '../../src/api/names.ts';
 import type { NetworkPolicy } from '../../src/api/networkpolicy.ts';
 import { eventually, type EventuallyOptions } from './await.ts';
 import { installCRD } from './crd.ts';
+import { FaultProxy } from './fault-proxy.ts';
 import { KubeClient } from './kube.ts';
-import { OperatorProcess } from './operator.ts';
+import { OperatorProcess, type OperatorProcessOptions } from './operator.ts';
 
 /** What a {@link Demo} is started with. */
 export interface DemoOptions {
   readonly controlPlane?: ControlPlaneOptions;
   /** Flags of the operator. */
   readonly flags?: readonly string[];
+  /** Environment of the operator, beside that of the tests. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Put a fault proxy between the operator and the API server. Default: false. */
+  readonly faults?: boolean;
 }
 
 /** Label of the namespaces of one scenario; its policies select by it. */
-const LABEL_SCENARIO = 'scenario';
+export const LABEL_SCENARIO = 'scenario';
 
 /** The rules of a BaselinePolicy with `spec: {}`, sorted. */
 export const DEFAULT_RULES: readonly string[] = ['allow-dns', 'allow-monitoring', 'default-deny'];
@@ -40,31 +45,46 @@ export const DEFAULT_RULES: readonly string[] = ['allow-dns', 'allow-monitoring'
 export class Demo {
   readonly controlPlane: ControlPlane;
   readonly kube: KubeClient;
+  readonly #proxy: FaultProxy | undefined;
+  readonly #options: DemoOptions;
   #operator: OperatorProcess;
   #names = 0;
 
-  private constructor(controlPlane: ControlPlane, kube: KubeClient, operator: OperatorProcess) {
+  private constructor(
+    options: DemoOptions,
+    controlPlane: ControlPlane,
+    kube: KubeClient,
+    proxy: FaultProxy | undefined,
+    operator: OperatorProcess,
+  ) {
+    this.#options = options;
     this.controlPlane = controlPlane;
     this.kube = kube;
+    this.#proxy = proxy;
     this.#operator = operator;
   }
 
   /** Starts all of it; resolves when the caches of the operator are synced. */
-  static async start({ controlPlane: options = {}, flags = [] }: DemoOptions = {}): Promise<Demo> {
-    const controlPlane = await ControlPlane.start({ controllerManager: false, ...options });
+  static async start(options: DemoOptions = {}): Promise<Demo> {
+    const controlPlane = await ControlPlane.start({ controllerManager: false, ...options.controlPlane });
     const kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
+    let proxy: FaultProxy | undefined;
     try {
       await installCRD(kube);
+      if (options.faults === true) proxy = await FaultProxy.start(controlPlane.kubeconfig);
+      const { flags = [], env = {} } = options;
+      const { kubeconfig } = proxy ?? controlPlane;
       const [operator] = await Promise.all([
-        OperatorProcess.start({ kubeconfig: controlPlane.kubeconfig, flags }),
+        OperatorProcess.start({ kubeconfig, flags, env }),
         // The API server holds back creates of a kind that is new for two seconds: not in the time of a scenario.
         kube.baselinePolicies.create(
           { apiVersion: API_VERSION, kind: KIND, metadata: { name: 'first' }, spec: {} },
           { dryRun: 'All' },
         ),
       ]);
-      return new Demo(controlPlane, kube, operator);
+      return new Demo(options, controlPlane, kube, proxy, operator);
     } catch (error) {
+      await proxy?.close();
       await kube.close();
       await controlPlane.stop();
       throw error;
@@ -76,17 +96,45 @@ export class Demo {
     return this.#operator;
   }
 
-  /** Ends the operator, which must succeed, and starts another one. */
-  async restartOperator(flags: readonly string[] = []): Promise<void> {
+  /** The proxy between the operator and the API server; throws without the option `faults`. */
+  get proxy(): FaultProxy {
+    if (this.#proxy === undefined) throw new Error('Expected a demo that was started with faults: true');
+    return this.#proxy;
+  }
+
+  /** Ends the operator, which must succeed, and starts another one, with the same flags unless others are given. */
+  async restartOperator(flags?: readonly string[]): Promise<void> {
     assert.equal(await this.#operator.stop(), 0);
-    this.#operator = await OperatorProcess.start({ kubeconfig: this.controlPlane.kubeconfig, flags });
+    await this.startOperator(flags);
+  }
+
+  /** Ends the operator as a crash does; resolves when it is gone. */
+  async killOperator(): Promise<void> {
+    this.#operator.signal('SIGKILL');
+    await this.#operator.exited();
+  }
+
+  /** Starts an operator after the last one has ended; resolves when its caches are synced. */
+  async startOperator(flags?: readonly string[]): Promise<void> {
+    this.#operator = await OperatorProcess.start(this.#operatorOptions(flags));
+  }
+
+  /** Starts one more operator beside the present one, through the same proxy, and hands it over; the caller ends it. */
+  async startAnotherOperator(flags?: readonly string[]): Promise<OperatorProcess> {
+    return OperatorProcess.start(this.#operatorOptions(flags));
   }
 
   /** Ends all of it. */
   async stop(): Promise<void> {
     await this.#operator.stop();
+    await this.#proxy?.close();
     await this.kube.close();
     await this.controlPlane.stop();
+  }
+
+  #operatorOptions(flags = this.#options.flags ?? []): OperatorProcessOptions {
+    const { kubeconfig } = this.#proxy ?? this.controlPlane;
+    return { kubeconfig, flags, env: this.#options.env ?? {} };
   }
 
   /** A name that no other object of this control plane has. */

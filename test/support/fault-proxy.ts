@@ -6,6 +6,7 @@ import { type AddressInfo, type Server, type Socket, connect, createServer } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parse, stringify } from 'yaml';
 import { CertificateAuthority } from '../../hack/envtest/certificates.ts';
 
@@ -26,23 +27,37 @@ export interface ProxiedRequest {
  */
 export type LineEdit = string | { readonly text: string; readonly then: 'end' | 'break' | 'silence' };
 
+/** How a request that reaches an API server fares. */
+export interface Forwarding {
+  /** URL of another API server that gets the request, with the same certificate authority and users. */
+  readonly server?: string;
+  /** Called when the API server has done what was asked, before the client hears of it. */
+  readonly onAnswer?: (status: number) => void;
+  /** How long the answer is held back; milliseconds. */
+  readonly delayMs?: number;
+  /** What becomes of each line of the answer, for watches; a promise holds up this line and those after it. */
+  readonly editLine?: (line: string) => LineEdit | Promise<LineEdit>;
+}
+
 /**
  * What happens to a request.
  *
  * - `pass`: it goes to the API server, and its answer to the client;
  * - `reset`: the connection is reset, the API server never sees the request;
  * - `lose-answer`: the API server does what was asked, then the connection is reset;
+ * - `withhold-answer`: the API server does what was asked, but there is never an answer;
  * - `black-hole`: there is never an answer, and the API server never sees the request;
  * - an answer of the proxy's own; a body that is no string is sent as JSON;
- * - an edit of each line of the API server's answer, for watches.
+ * - a way to an API server that is not the plain one.
  */
 export type Fault =
   | 'pass'
   | 'reset'
   | 'lose-answer'
+  | 'withhold-answer'
   | 'black-hole'
   | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: unknown }
-  | { readonly editLine: (line: string) => LineEdit };
+  | Forwarding;
 
 /** Decides what happens to a request, when it has come whole; a promise delays it. */
 export type Intercept = (request: ProxiedRequest) => Fault | Promise<Fault>;
@@ -208,20 +223,25 @@ export class FaultProxy implements AsyncDisposable {
       response.writeHead(fault.status, { 'content-type': 'application/json', ...fault.headers }).end(text);
       return;
     }
-    const answer = await this.#forward(request, body, response);
-    if (fault === 'lose-answer') {
+    const forwarding: Forwarding = typeof fault === 'object' ? fault : {};
+    const answer = await this.#forward(request, body, response, forwarding.server);
+    const { statusCode = 500 } = answer;
+    forwarding.onAnswer?.(statusCode);
+    if (fault === 'lose-answer' || fault === 'withhold-answer') {
       await buffer(answer);
-      this.#reset(request);
+      if (fault === 'lose-answer') this.#reset(request);
       return;
     }
-    const dropped = new Set([...HOP_BY_HOP, ...(fault === 'pass' ? [] : ['content-length'])]);
+    if (forwarding.delayMs !== undefined) await delay(forwarding.delayMs);
+    const { editLine } = forwarding;
+    const dropped = new Set([...HOP_BY_HOP, ...(editLine === undefined ? [] : ['content-length'])]);
     const headers = Object.entries(answer.headers).filter(([name]) => !dropped.has(name));
-    response.writeHead(answer.statusCode ?? 500, Object.fromEntries(headers)).flushHeaders();
-    if (fault === 'pass') {
+    response.writeHead(statusCode, Object.fromEntries(headers)).flushHeaders();
+    if (editLine === undefined) {
       for await (const chunk of answer) response.write(chunk);
     } else {
       for await (const line of linesOf(answer)) {
-        const edit = fault.editLine(line);
+        const edit = await editLine(line);
         response.write(typeof edit === 'string' ? edit : edit.text);
         if (typeof edit === 'string') continue;
         if (edit.then === 'silence') return;
@@ -234,8 +254,14 @@ export class FaultProxy implements AsyncDisposable {
   }
 
   /** Sends the request on; resolves with the head of the answer. */
-  async #forward(request: IncomingMessage, body: Buffer, response: ServerResponse): Promise<IncomingMessage> {
-    const { url, agent } = this.#upstream;
+  async #forward(
+    request: IncomingMessage,
+    body: Buffer,
+    response: ServerResponse,
+    server?: string,
+  ): Promise<IncomingMessage> {
+    const { agent } = this.#upstream;
+    const url = server === undefined ? this.#upstream.url : new URL(server);
     const headers = Object.entries(request.headers).filter(([name]) => !HOP_BY_HOP.has(name));
     const forwarded = send(new URL(request.url ?? '/', url), {
       method: request.method,
