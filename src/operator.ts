@@ -51,7 +51,7 @@ export interface OperatorDependencies {
   readonly ownNamespace: string | undefined;
 }
 
-/** Connections beside those of the workers: Lease, status, events. */
+/** Requests at a time beside those of the workers: lists, status, events. The Lease has a connection of its own. */
 const EXTRA_CONNECTIONS = 8;
 /** Tries of the first request before the API server counts as unreachable, and the pause between them. */
 const FIRST_TRIES = 5;
@@ -96,7 +96,7 @@ export class Operator {
       userAgent: `${MANAGER}/${VERSION}`,
       connections: options.concurrency + EXTRA_CONNECTIONS,
       timeoutMs: options.kubeApiTimeoutMs,
-      observer: requestObserver(metrics),
+      observer: requestObserver(metrics, logger),
     });
     this.#client = new KubeClient(this.#transport);
     this.#events = new EventRecorder(this.#client, logger);

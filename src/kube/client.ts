@@ -8,6 +8,8 @@ export interface ResourceType {
   /** Group and version: `v1`, `networking.k8s.io/v1`. */
   readonly apiVersion: string;
   readonly plural: string;
+  /** Reads and writes of single objects never wait behind other requests. */
+  readonly urgent?: boolean;
 }
 
 /** Resources that the operator reads or writes. */
@@ -18,7 +20,8 @@ export const RESOURCES = {
   networkPolicies: { apiVersion: 'networking.k8s.io/v1', plural: 'networkpolicies' },
   baselinePolicies: { apiVersion: 'baselinepolicy.dev/v1alpha1', plural: 'baselinepolicies' },
   customResourceDefinitions: { apiVersion: 'apiextensions.k8s.io/v1', plural: 'customresourcedefinitions' },
-  leases: { apiVersion: 'coordination.k8s.io/v1', plural: 'leases' },
+  // A leader that cannot renew in time loses its Lease.
+  leases: { apiVersion: 'coordination.k8s.io/v1', plural: 'leases', urgent: true },
   events: { apiVersion: 'events.k8s.io/v1', plural: 'events' },
 } as const satisfies Record<string, ResourceType>;
 
@@ -106,6 +109,7 @@ export class KubeClient {
       method: 'GET',
       path: objectPath(type, name, namespace),
       resource: type.plural,
+      urgent: type.urgent,
       ...(timeoutMs !== undefined && { timeoutMs }),
     });
   }
@@ -126,6 +130,7 @@ export class KubeClient {
       method: 'PUT',
       path: `${objectPath(type, object.metadata.name, object.metadata.namespace)}?fieldManager=${MANAGER}`,
       resource: type.plural,
+      urgent: type.urgent,
       body: JSON.stringify(object),
       ...(timeoutMs !== undefined && { timeoutMs }),
     });
@@ -142,6 +147,7 @@ export class KubeClient {
       method: 'PATCH',
       path: `${objectPath(type, target.name, target.namespace)}${subresource}?fieldManager=${MANAGER}`,
       resource: type.plural,
+      urgent: type.urgent,
       body: JSON.stringify(operations),
       contentType: 'application/json-patch+json',
     });
@@ -157,6 +163,7 @@ export class KubeClient {
       method: 'DELETE',
       path: objectPath(type, target.name, target.namespace),
       resource: type.plural,
+      urgent: type.urgent,
       body: JSON.stringify({ apiVersion: 'v1', kind: 'DeleteOptions', preconditions }),
     });
   }
@@ -169,7 +176,7 @@ export class KubeClient {
 
 function createRequest(type: ResourceType, body: string, namespace: string | undefined): Request {
   const path = `${collectionPath(type, namespace)}?fieldManager=${MANAGER}`;
-  return { method: 'POST', path, resource: type.plural, body };
+  return { method: 'POST', path, resource: type.plural, urgent: type.urgent, body };
 }
 
 function collectionPath(type: ResourceType, namespace: string | undefined): string {

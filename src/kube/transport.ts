@@ -1,24 +1,31 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
-import { collect } from './collect.ts';
+import { collect, type CollectedResponse } from './collect.ts';
+import { ConcurrencyLimit, type Verdict } from './concurrency-limit.ts';
 import { APIError, ConnectionError, type StatusBody } from './errors.ts';
 import type { ClusterAccess } from './kubeconfig.ts';
 
-/** Sees every answer of the API server, for metrics. */
+/** Sees every answer of the API server, and how many requests it bears at a time; for metrics and the log. */
 export interface RequestObserver {
   /**
    * @param code HTTP status, or `<error>` when no answer came
    * @param seconds from sending until the answer was read, or until its headers for a stream
    */
   observeRequest(method: string, resource: string, code: number | '<error>', seconds: number): void;
+  /**
+   * Called once at the start, and at each change.
+   * @param limit how many requests may be in flight now
+   * @param max how many may be when the server does not throttle
+   */
+  observeConcurrencyLimit(limit: number, max: number): void;
 }
 
 /** Options of a {@link Transport}. */
 export interface TransportOptions {
   readonly access: ClusterAccess;
   readonly userAgent: string;
-  /** Most connections for requests at a time; streams have connections of their own. */
+  /** Most requests at a time, each on a connection; streams and urgent requests have connections of their own. */
   readonly connections: number;
   /** Longest wait for a connection, for an answer, and for more of it; in milliseconds. */
   readonly timeoutMs: number;
@@ -37,6 +44,8 @@ export interface Request {
   readonly signal?: AbortSignal;
   /** Longest wait for the answer, all tries and waits together, in milliseconds; the transport's is for each try. */
   readonly timeoutMs?: number;
+  /** Never waits behind other requests, for a connection or because the server throttles; for the Lease. */
+  readonly urgent?: boolean | undefined;
 }
 
 /** Tries of one request when the server asks to come back later; as in client-go. */
@@ -51,15 +60,16 @@ const KEEP_ALIVE_INITIAL_DELAY_MS = 15_000;
 /**
  * The only way to the API server: HTTP/1.1 on kept-alive connections of one agent (a new agent a request costs a TLS
  * handshake each, and HTTP/2 was slower against a kube-apiserver). Waits and retries when the server answers 429, or
- * 503 with a Retry-After; asks for new credentials once after a 401.
+ * 503 with a Retry-After; sends fewer requests at a time after a 429; asks for new credentials once after a 401.
  */
 export class Transport {
   readonly #access: ClusterAccess;
   readonly #userAgent: string;
   readonly #timeoutMs: number;
   readonly #observer: RequestObserver | undefined;
-  readonly #requests: Dispatcher;
-  readonly #streams: Dispatcher;
+  readonly #limit: ConcurrencyLimit;
+  readonly #bounded: Dispatcher;
+  readonly #unbounded: Dispatcher;
   readonly #prefix: string;
   #headers: { readonly values: Promise<Readonly<Record<string, string>>>; readonly since: number } | undefined;
 
@@ -69,9 +79,12 @@ export class Transport {
     this.#timeoutMs = options.timeoutMs;
     this.#observer = options.observer;
     this.#prefix = options.access.server.pathname.replace(/\/$/, '');
-    this.#requests = createAgent(options.access, options.connections, options.timeoutMs);
-    // A watch holds its connection for minutes: requests must never queue behind one.
-    this.#streams = createAgent(options.access, null, options.timeoutMs);
+    const { observer, connections } = options;
+    this.#limit = new ConcurrencyLimit(connections, (limit) => observer?.observeConcurrencyLimit(limit, connections));
+    observer?.observeConcurrencyLimit(connections, connections);
+    this.#bounded = createAgent(options.access, connections, options.timeoutMs);
+    // A watch holds its connection for minutes: requests must never queue behind one, nor urgent ones behind others.
+    this.#unbounded = createAgent(options.access, null, options.timeoutMs);
   }
 
   /**
@@ -95,11 +108,10 @@ export class Transport {
 
   async #try(request: Request): Promise<string> {
     for (let attempt = 1; ; attempt++) {
-      const started = performance.now();
-      const response = await this.#reportFailure(request, started, async () =>
-        collect(this.#requests, await this.#dispatchOptions(request, this.#timeoutMs), request.signal),
-      );
-      this.#observe(request, response.statusCode, started);
+      // Each try takes a slot of its own: nobody holds one while it waits to come back.
+      const response = await (request.urgent === true
+        ? this.#send(request, this.#unbounded)
+        : this.#sendInTurn(request));
       if (response.statusCode < 400) return response.text;
       const error = toAPIError(request, response, response.text);
       if (response.statusCode === 401 && attempt === 1) {
@@ -116,6 +128,36 @@ export class Transport {
     }
   }
 
+  /** Sends a request once when fewer are in flight than the server bears. */
+  async #sendInTurn(request: Request): Promise<CollectedResponse> {
+    const slot = this.#limit.tryAcquire() ?? (await this.#waitForSlot(request));
+    let verdict: Verdict = 'unknown';
+    try {
+      const response = await this.#send(request, this.#bounded);
+      verdict = verdictOf(response.statusCode);
+      return response;
+    } finally {
+      this.#limit.release(slot, verdict);
+    }
+  }
+
+  async #waitForSlot(request: Request): Promise<number> {
+    try {
+      return await this.#limit.acquire(request.signal);
+    } catch (aborted) {
+      throw new ConnectionError(describe(request), aborted);
+    }
+  }
+
+  async #send(request: Request, dispatcher: Dispatcher): Promise<CollectedResponse> {
+    const started = performance.now();
+    const response = await this.#reportFailure(request, started, async () =>
+      collect(dispatcher, await this.#dispatchOptions(request, this.#timeoutMs), request.signal),
+    );
+    this.#observe(request, response.statusCode, started);
+    return response;
+  }
+
   /**
    * Sends a GET and hands out the body as it comes; the caller ends it by the request's signal.
    * @throws APIError for a status of 400 or more, ConnectionError when no answer came
@@ -125,7 +167,7 @@ export class Transport {
     const response = await this.#reportFailure(request, started, async () => {
       // A stream is silent for as long as nothing changes; its reader has a timer of its own.
       const options = await this.#dispatchOptions(request, 0);
-      return orAborted(this.#streams.request({ ...options, signal: request.signal ?? null }), request.signal);
+      return orAborted(this.#unbounded.request({ ...options, signal: request.signal ?? null }), request.signal);
     });
     this.#observe(request, response.statusCode, started);
     if (response.statusCode < 400) return response.body;
@@ -135,7 +177,7 @@ export class Transport {
 
   /** Ends all connections, also those of streams. */
   async close(): Promise<void> {
-    await Promise.all([this.#requests.destroy(), this.#streams.destroy()]);
+    await Promise.all([this.#bounded.destroy(), this.#unbounded.destroy()]);
   }
 
   async #dispatchOptions(request: Request, bodyTimeout: number) {
@@ -210,6 +252,15 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined
   } finally {
     signal.removeEventListener('abort', abort);
   }
+}
+
+/**
+ * A kube-apiserver authenticates, then throttles, then does all else (DefaultBuildHandlerChain): whoever got another
+ * answer than 401 or 429 was let in, be it 403, 404 or 409. What 5xx says of the load is not known.
+ */
+function verdictOf(status: number): Verdict {
+  if (status === 429) return 'throttled';
+  return status === 401 || status >= 500 ? 'unknown' : 'accepted';
 }
 
 function describe(request: Request): string {

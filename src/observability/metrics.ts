@@ -201,6 +201,12 @@ export class Metrics {
     registers: [this.registry],
   });
 
+  readonly concurrencyLimit = new Gauge({
+    name: 'rest_client_concurrency_limit',
+    help: 'Requests to the API server that may be in flight now; fewer than usual after it answered 429.',
+    registers: [this.registry],
+  });
+
   readonly watchRestarts = new Counter({
     name: 'watch_restarts_total',
     help: 'Watches started again, after an end, a failure or an expired resourceVersion.',

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { ControlPlane } from '../../../hack/envtest/control-plane.ts';
+import type { KubernetesObject } from '../../../src/api/metadata.ts';
 import type { NetworkPolicy } from '../../../src/api/networkpolicy.ts';
 import { KubeClient, RESOURCES } from '../../../src/kube/client.ts';
 import { APIError, ConnectionError, isAlreadyExists, isConflict, isNamespaceGone } from '../../../src/kube/errors.ts';
@@ -21,6 +23,7 @@ describe('Transport and KubeClient', function () {
   let transport: Transport;
   let client: KubeClient;
   let observed: [method: string, resource: string, code: number | '<error>', seconds: number][];
+  let limits: number[];
   let namespaces = 0;
 
   before(async () => {
@@ -46,12 +49,16 @@ describe('Transport and KubeClient', function () {
   });
 
   function open(options: { access?: ClusterAccess; connections?: number; timeoutMs?: number }): void {
+    limits = [];
     transport = new Transport({
       access,
       userAgent: 'agent/1.2.3',
       connections: 4,
       timeoutMs: 5_000,
-      observer: { observeRequest: (...measure) => observed.push(measure) },
+      observer: {
+        observeRequest: (...measure) => observed.push(measure),
+        observeConcurrencyLimit: (limit) => limits.push(limit),
+      },
       ...options,
     });
     client = new KubeClient(transport);
@@ -227,6 +234,165 @@ describe('Transport and KubeClient', function () {
       controller.abort();
       await assert.rejects(listed, ConnectionError);
       await assert.rejects(timed, ConnectionError);
+    });
+  });
+
+  describe('when the server throttles', () => {
+    const refuse = (seconds: number) => ({ status: 429, headers: { 'retry-after': String(seconds) } });
+
+    it('sends less at a time, comes back no earlier than asked, and recovers', async () => {
+      const max = 8;
+      await reopen({ connections: max });
+      let open = 0;
+      /** Most that were open at a time: ever, since it was last reset, and when each client had been refused once. */
+      let highest = 0;
+      let peak = 0;
+      let peakThrottled = 0;
+      const count = 2 * max;
+      let refusals = 0;
+      let throttles = false;
+      /** How long those that were refused stayed away, in milliseconds. */
+      const cameBack: number[] = [];
+      const refusedAt = new Map<string | null, number>();
+      proxy.intercept = async ({ url, at }) => {
+        const client = url.searchParams.get('labelSelector');
+        const before = refusedAt.get(client);
+        if (before !== undefined) cameBack.push(at - before);
+        refusedAt.delete(client);
+        peak = Math.max(peak, ++open);
+        highest = Math.max(highest, open);
+        if (refusals >= count && refusals < 2 * count) peakThrottled = Math.max(peakThrottled, open);
+        // As long as a server takes: those sent at the same time are seen at the same time.
+        await delay(20);
+        open--;
+        // It throttles for about two seconds, until as many were refused as if each client were twice.
+        if (!throttles || refusals === 2 * count) return 'pass';
+        refusals++;
+        refusedAt.set(client, performance.now());
+        return refuse(1);
+      };
+      let stopped = false;
+      const clients = Array.from({ length: count }, async (_, index) => {
+        const scope = { labelSelector: `client=${index}` };
+        while (!stopped) await client.list(RESOURCES.namespaces, scope, { limit: 1 });
+      });
+      const ended = Promise.allSettled(clients);
+      const reachPeak = () =>
+        eventually(() => {
+          assert.equal(peak, max);
+        });
+      try {
+        await reachPeak();
+        assert.deepEqual(limits, [max]);
+
+        throttles = true;
+        await eventually(() => {
+          assert.deepEqual([refusals, limits.at(-1)], [2 * count, max]);
+        });
+        assert.deepEqual(limits, [8, 4, 2, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert.equal(peakThrottled, 1, 'they come back one by one');
+        peak = 0;
+        await reachPeak();
+        await eventually(() => {
+          assert.equal(cameBack.length, 2 * count);
+        });
+      } finally {
+        stopped = true;
+      }
+      assert.deepEqual(new Set((await ended).map(({ status }) => status)), new Set(['fulfilled']));
+      assert.equal(highest, max);
+      for (const pause of cameBack) assert.ok(pause >= 990, `was asked to wait 1 s, came back after ${pause} ms`);
+    });
+
+    it('takes the answers to requests that were sent at once for one signal', async () => {
+      const arrived = Promise.withResolvers<undefined>();
+      const hold: Intercept = async () => {
+        if (proxy.requests.length === 4) arrived.resolve(undefined);
+        await arrived.promise;
+        return refuse(0);
+      };
+      first(hold, hold, hold, hold);
+      await Promise.all([1, 2, 3, 4].map(getDefault));
+      assert.deepEqual(limits, [4, 2, 3]);
+      assert.equal(proxy.requests.length, 8);
+    });
+
+    it('counts every answer but 401, 429 and 5xx as a sign of recovery', async () => {
+      const missing = () => apiError(client.get(RESOURCES.namespaces, 'missing'));
+      first(
+        () => refuse(0),
+        () => ({ status: 500 }),
+      );
+      await apiError(getDefault());
+      assert.deepEqual(limits, [4, 2]);
+      await missing();
+      first(
+        () => 'reset',
+        () => ({ status: 401 }),
+        () => ({ status: 401 }),
+      );
+      await assert.rejects(getDefault(), ConnectionError);
+      await apiError(getDefault());
+      assert.deepEqual(limits, [4, 2]);
+      await missing();
+      assert.deepEqual(limits, [4, 2, 3]);
+    });
+
+    it('lets others pass while a request waits to come back', async () => {
+      await reopen({ connections: 1 });
+      first(() => refuse(30));
+      const controller = new AbortController();
+      const waiting = client.list(RESOURCES.namespaces, {}, { limit: 1, signal: controller.signal });
+      await eventually(() => {
+        assert.equal(observed.length, 1);
+      });
+      await getDefault();
+      controller.abort();
+      await assert.rejects(waiting, ConnectionError);
+    });
+
+    it('opens watches all the same', async () => {
+      await reopen({ connections: 1 });
+      proxy.intercept = ({ url }) => (url.searchParams.has('watch') ? 'pass' : 'black-hole');
+      const blocked = assert.rejects(getDefault(), ConnectionError);
+      const from = { resourceVersion: '0', timeoutSeconds: 60, signal: AbortSignal.timeout(5_000) };
+      (await client.watch(RESOURCES.namespaces, {}, from)).destroy();
+      await transport.close();
+      await blocked;
+    });
+
+    it('never lets the Lease wait behind other requests', async () => {
+      const namespace = await newNamespace();
+      await reopen({ connections: 2 });
+      proxy.intercept = ({ url }) => (url.pathname.includes('/leases') ? 'pass' : 'black-hole');
+      const blocked = [1, 2, 3].map(() => assert.rejects(getDefault(), ConnectionError));
+      await eventually(() => {
+        assert.equal(proxy.requests.length, 2);
+      });
+      const lease = { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { name: 'l', namespace } };
+      await client.create(RESOURCES.leases, JSON.stringify(lease), namespace);
+      const read = await client.get<KubernetesObject>(RESOURCES.leases, 'l', namespace);
+      await client.replace(RESOURCES.leases, read);
+      assert.equal(proxy.requests.length, 5, 'the third of the others still waits');
+      await transport.close();
+      await Promise.all(blocked);
+    });
+
+    it('leaves the line when it is aborted, and is never sent', async () => {
+      await reopen({ connections: 1 });
+      const answered = Promise.withResolvers<'pass'>();
+      first(() => answered.promise);
+      const held = getDefault();
+      const controller = new AbortController();
+      const waiting = client.list(RESOURCES.namespaces, {}, { limit: 1, signal: controller.signal });
+      controller.abort(new Error('no longer needed'));
+      await assert.rejects(waiting, /^ConnectionError: GET \/api\/v1\/namespaces\?limit=1: no longer needed/);
+      answered.resolve('pass');
+      await held;
+      await getDefault();
+      const paths = proxy.requests.map(({ url }) => url.pathname);
+      assert.deepEqual(paths, ['/api/v1/namespaces/default', '/api/v1/namespaces/default']);
+      assert.equal(observed.length, 2, 'what was not sent is not measured');
     });
   });
 
