@@ -23,8 +23,12 @@ endif
 	@$(NODE) hack/run.ts $(ARGS)
 
 .PHONY: test
-test: lint types control-plane-programs ## Run everything: lint, generated files, types, unit, property and integration tests with coverage
+test: lint types control-plane-programs ## Run everything: lint, generated files, types, unit, property, integration and fault tests with coverage
 	@$(NPM_RUN) test
+
+.PHONY: test-faults
+test-faults: $(INSTALLED) control-plane-programs ## Run fault tests on a real control plane; LONG=1 for the long form, about an hour and a half
+	@$(if $(LONG),FAULTS=long )$(NPM_RUN) test:faults
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, layers, formatting and that generated files are current

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { format } from 'node:util';
 import Mocha from 'mocha';
 
-/** Counts of a run of the tests, as `coverage/results.json` holds them. */
+/** Counts of a run of tests, as `coverage/NAME.results.json` holds them. */
 export interface TestResults {
   readonly passed: number;
   readonly failed: number;
@@ -12,10 +12,18 @@ export interface TestResults {
 const FOLDER = join(import.meta.dirname, '../coverage');
 
 /**
- * Mocha's reporter `spec`, but its summary goes into `coverage/summary.txt`, to be printed after that of the coverage,
- * and its counts into `coverage/results.json`.
+ * Mocha's reporter `spec`, but its summary goes into `coverage/NAME.summary.txt`, to be printed at the end of all, and
+ * its counts into `coverage/NAME.results.json`. The name is the reporter option `name`.
  */
 export default class TestReporter extends Mocha.reporters.Spec {
+  readonly #name: string;
+
+  constructor(runner: Mocha.Runner, options: Mocha.MochaOptions) {
+    super(runner, options);
+    const { name } = (options.reporterOptions ?? {}) as { name?: string };
+    this.#name = name ?? 'tests';
+  }
+
   override epilogue(): void {
     let summary = '';
     const { consoleLog } = Mocha.reporters.Base;
@@ -29,7 +37,7 @@ export default class TestReporter extends Mocha.reporters.Spec {
     }
     const results: TestResults = { passed: this.stats.passes, failed: this.stats.failures };
     mkdirSync(FOLDER, { recursive: true });
-    writeFileSync(join(FOLDER, 'summary.txt'), summary);
-    writeFileSync(join(FOLDER, 'results.json'), `${JSON.stringify(results)}\n`);
+    writeFileSync(join(FOLDER, `${this.#name}.summary.txt`), summary);
+    writeFileSync(join(FOLDER, `${this.#name}.results.json`), `${JSON.stringify(results)}\n`);
   }
 }

@@ -1,18 +1,37 @@
 #!/bin/sh
-# Runs the tests, the quick ones first, and prints the coverage and then mocha's summary. Ends with mocha's exit code.
+# Runs the tests, the quick ones first, and prints the coverage and then mocha's summaries. Ends with 0 if all passed.
 #
-#   hack/test.sh [ARGUMENT_OF_MOCHA...]     behind npm test, which puts mocha and c8 on the PATH
+#   hack/test.sh [ARGUMENT_OF_MOCHA...]             unit, property and integration tests, then fault tests
+#   hack/test.sh --faults [ARGUMENT_OF_MOCHA...]    fault tests only; FAULTS=long for their long form
+#
+# Behind npm scripts, which put mocha and c8 on the PATH.
 set -u
-rm -rf coverage
-# Processes that tests start count too, whatever their working directory.
-NODE_V8_COVERAGE=$PWD/coverage/tmp mocha --reporter hack/test-reporter.ts "$@" \
-  'test/unit/**/*.test.ts' 'test/property/**/*.test.ts' 'test/integration/**/*.test.ts'
-status=$?
-if [ -f coverage/summary.txt ]; then
-  c8 report
-  cat coverage/summary.txt
-else
-  echo "test.sh: mocha ended with code $status before its summary" >&2
-  [ "$status" -ne 0 ] || status=1
+only_faults=false
+if [ "${1-}" = --faults ]; then
+  only_faults=true
+  shift
 fi
-exit "$status"
+# Fault tests mostly wait, so several files run at a time; but a machine has only so many cores.
+jobs=${FAULT_JOBS:-3}
+failed=0
+
+# run NAME ARGUMENT...: mocha under the reporter that keeps its summary for the end
+run() {
+  name=$1
+  shift
+  mocha --reporter hack/test-reporter.ts --reporter-option "name=$name" "$@" || failed=1
+  [ -f "coverage/$name.summary.txt" ] && return
+  echo "test.sh: mocha ended before the summary of $name" >&2
+  failed=1
+}
+
+rm -rf coverage
+if ! $only_faults; then
+  # Processes that tests start count too, whatever their working directory.
+  NODE_V8_COVERAGE=$PWD/coverage/tmp run tests "$@" \
+    'test/unit/**/*.test.ts' 'test/property/**/*.test.ts' 'test/integration/**/*.test.ts'
+fi
+run faults --parallel --jobs "$jobs" "$@" 'test/fault/**/*.test.ts'
+if [ -d coverage/tmp ]; then c8 report || failed=1; fi
+cat coverage/*.summary.txt
+exit "$failed"

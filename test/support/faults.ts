@@ -15,7 +15,7 @@ export function resourceOf({ url }: ProxiedRequest): string {
 
 /** Whether the request opens a watch; of that resource if one is given. */
 export function isWatch(request: ProxiedRequest, resource?: string): boolean {
-  return request.url.searchParams.get('watch') === 'true' && (resource ?? resourceOf(request)) === resourceOf(request);
+  return request.url.searchParams.has('watch') && (resource ?? resourceOf(request)) === resourceOf(request);
 }
 
 /** Whether the request is for a list, or a page of one; of that resource if one is given. */

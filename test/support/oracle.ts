@@ -58,8 +58,14 @@ export class Oracle implements AsyncDisposable {
   /** Announces that the test itself, and not the operator, deletes a child now, or opens a default-deny; and does it. */
   async tamper<T>(namespace: string, name: string, act: () => Promise<T>): Promise<T> {
     const { metadata } = await this.#kube.namespaces.page({ limit: 1 });
-    this.#tampered.push({ child: `${namespace}/${name}`, revision: Number(metadata.resourceVersion) });
-    return act();
+    const tampering = { child: `${namespace}/${name}`, revision: Number(metadata.resourceVersion) };
+    this.#tampered.push(tampering);
+    try {
+      return await act();
+    } catch (error) {
+      this.#tampered.splice(this.#tampered.indexOf(tampering), 1);
+      throw error;
+    }
   }
 
   /** The end state of a run as it is now, and how it came there. Objects of a run carry its name in theirs. */
@@ -184,6 +190,8 @@ function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], 
   const children = new Map<string, Map<string, string>>();
   const violations: Violation[] = [];
   const excuses = [...tampered];
+  /** When the test itself deleted a child that has not come back. */
+  const removed = new Map<string, number>();
 
   /** Whether the test did this itself; each announcement excuses one event of its child. */
   const isExcused = (event: NetworkPolicyEvent): boolean => {
@@ -198,6 +206,11 @@ function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], 
     if (dot < 0) return;
     const held = children.get(event.namespace) ?? new Map<string, string>();
     const has = (other: string): boolean => held.has(`${policyName}.${other}`);
+    /** Whether the operator may still believe in a child that the test has just deleted. */
+    const seems = (other: string): boolean => {
+      const goneAt = removed.get(`${event.namespace}/${policyName}.${other}`) ?? Number.NEGATIVE_INFINITY;
+      return has(other) || goneAt + lagMs > event.at;
+    };
     const policyViews = policies.at(policyName, event.at);
     const namespaceViews = namespaces.at(event.namespace, event.at);
     /** Blames the operator if the act is wrong whichever of the views it acted on. */
@@ -211,11 +224,17 @@ function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], 
       const others = [...held.keys()].join(', ');
       violations.push({ what: `${keyOf(event)}: ${what}; the namespace has: ${others}`, revision: event.revision });
     };
-    if (event.type === 'ADDED' && rule === DENY) {
-      blameIf(({ spec }) => allowsOf(spec).some((allow) => !has(allow)), 'default-deny came before an allow');
+    if (event.type === 'ADDED') {
+      removed.delete(keyOf(event));
+      if (rule !== DENY) return;
+      blameIf(({ spec }) => allowsOf(spec).some((allow) => !seems(allow)), 'default-deny came before an allow');
     } else if (event.type === 'DELETED') {
       // The namespace controller takes everything, in no order.
-      if (namespaceViews.some(({ terminating }) => terminating) || isExcused(event)) return;
+      if (namespaceViews.some(({ terminating }) => terminating)) return;
+      if (isExcused(event)) {
+        removed.set(keyOf(event), event.at);
+        return;
+      }
       if (rule === DENY) {
         const isWrong = ({ spec }: PolicyView, wanted: boolean): boolean =>
           wanted && spec.rules?.defaultDeny?.enabled !== false;
@@ -224,7 +243,7 @@ function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], 
         const isWrong = ({ spec }: PolicyView, wanted: boolean): boolean => !wanted || allowsOf(spec).includes(rule);
         blameIf(isWrong, 'an allow went while default-deny was there');
       }
-    } else if (event.type === 'MODIFIED' && rule === DENY && before !== event.spec) {
+    } else if (rule === DENY && before !== event.spec) {
       const { ingress = [], egress = [] } = JSON.parse(event.spec) as { ingress?: unknown[]; egress?: unknown[] };
       if (ingress.length + egress.length > 0 && !isExcused(event)) blameIf(() => true, 'default-deny was opened');
     }
