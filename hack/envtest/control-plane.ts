@@ -1,14 +1,15 @@
-import { generateKeyPairSync, randomBytes, randomInt, randomUUID } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Agent, request } from 'undici';
 import { stringify } from 'yaml';
-import { findAsset } from './assets.ts';
+import { type Asset, findAsset } from './assets.ts';
 import { AUDIT_POLICY, AUDIT_START, type AuditEvent, type AuditMark, readAuditLog } from './audit.ts';
-import { CertificateAuthority } from './certificates.ts';
 import { Component, ComponentError } from './component.ts';
+import { Credentials } from './credentials.ts';
+import { Etcd } from './etcd.ts';
 import { Guard } from './guard.ts';
 
 export type { AuditEvent, AuditMark } from './audit.ts';
@@ -76,45 +77,69 @@ export class ControlPlane implements AsyncDisposable {
 
   readonly #options: ControlPlaneOptions;
   readonly #guard: Guard;
-  readonly #ca: CertificateAuthority;
-  readonly #etcd: Agent;
+  readonly #credentials: Credentials;
+  readonly #etcd: Etcd;
   readonly #api: Agent;
   readonly #fail: (error: ComponentError) => void;
   readonly #expected = new Set<Component>();
   readonly #running = new Set<Component>();
+  #credentialFlags: readonly string[] = [];
   #apiServer: Component | undefined;
   #failure: ComponentError | undefined;
   #stopping = false;
   #audited = 0;
   #kubeconfigs = 0;
 
-  private constructor(options: ControlPlaneOptions, guard: Guard, ca: CertificateAuthority, port: number) {
+  private constructor(options: ControlPlaneOptions, guard: Guard, credentials: Credentials, port: number) {
     this.#options = options;
     this.#guard = guard;
-    this.#ca = ca;
+    this.#credentials = credentials;
     this.server = `https://127.0.0.1:${port}`;
     this.kubeconfig = join(guard.folder, 'kubeconfig');
-    this.adminToken = randomBytes(16).toString('hex');
-    this.caData = ca.certificate;
-    this.#etcd = new Agent({ connect: { socketPath: this.#path('etcd.sock') } });
-    this.#api = new Agent({ connect: { ca: ca.certificate }, allowH2: false });
+    this.adminToken = credentials.adminToken;
+    this.caData = credentials.authority.certificate;
+    this.#etcd = new Etcd(guard.folder);
+    this.#api = new Agent({ connect: { ca: this.caData }, allowH2: false });
     const { promise, resolve } = Promise.withResolvers<ComponentError>();
     this.failed = promise;
     this.#fail = resolve;
   }
 
   /**
-   * Starts a control plane; about three seconds. It is ready when /readyz is ok and the namespaces default and
-   * kube-system exist. Throws MissingAssetError without the programs, and ComponentError when one of them fails; then
-   * nothing is left.
+   * Starts a control plane; about three seconds. It is ready when /readyz is ok, the namespaces default and
+   * kube-system exist, and the controllers work. Throws MissingAssetError without the programs, and ComponentError when
+   * one of them fails; then nothing is left.
    */
   static async start(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
-    const programs = ['etcd', 'kube-apiserver', ...(wantsControllers(options) ? ['kube-controller-manager'] : [])];
-    for (const program of programs) findAsset(program as Parameters<typeof findAsset>[0]);
-    const ca = new CertificateAuthority('control-plane');
+    const programs: Asset[] = ['etcd', 'kube-apiserver'];
+    if (wantsControllers(options)) programs.push('kube-controller-manager');
+    for (const program of programs) findAsset(program);
+    return ControlPlane.#launch(options, new Credentials());
+  }
+
+  /**
+   * Starts a second control plane that serves the state of this one at a moment during the call, with the same UIDs and
+   * resourceVersions, and every write that was answered before it; about three seconds. This one goes on: its watches
+   * stay, its writes wait for some tenths of a second. From that moment each lives a life of its own. Both have the
+   * same certificate authority, admin token, users and ServiceAccount keys, so a client needs only the other `server`.
+   *
+   * The fork has the options of this one, but no kube-controller-manager, and the address in its EndpointSlice of
+   * default/kubernetes stays this one's, so that only what its clients write changes what they see. Its etcd still gets
+   * a few writes, by the API server's own start and its Lease: for lists of the fork to be older by their
+   * resourceVersions, this one's `etcdRevision()` has to have gone further. The two are stopped in any order.
+   */
+  async fork(): Promise<ControlPlane> {
+    if (this.#stopping) throw new Error('Expected a control plane that runs, got one that was stopped');
+    const apiServerFlags = ['--endpoint-reconciler-type=none', ...(this.#options.apiServerFlags ?? [])];
+    const options = { ...this.#options, controllerManager: false, apiServerFlags };
+    return ControlPlane.#launch(options, this.#credentials, this.#etcd);
+  }
+
+  static async #launch(options: ControlPlaneOptions, credentials: Credentials, data?: Etcd): Promise<ControlPlane> {
     for (let attempt = 1; ; attempt++) {
-      const controlPlane = new ControlPlane(options, await Guard.start(), ca, await freePort());
+      const controlPlane = new ControlPlane(options, await Guard.start(), credentials, await freePort());
       try {
+        await data?.copyDataTo(controlPlane.#etcd);
         await controlPlane.#start();
         return controlPlane;
       } catch (error) {
@@ -131,7 +156,7 @@ export class ControlPlane implements AsyncDisposable {
    * the user may do is for RBAC objects to say.
    */
   async kubeconfigFor(user: string, groups: readonly string[] = []): Promise<string> {
-    const { certificate, key } = this.#ca.issueClient(user, groups);
+    const { certificate, key } = this.#credentials.authority.issueClient(user, groups);
     const path = this.#path(`kubeconfig-${++this.#kubeconfigs}`);
     await this.#writeKubeconfig(path, user, {
       'client-certificate-data': base64(certificate),
@@ -210,8 +235,7 @@ export class ControlPlane implements AsyncDisposable {
 
   /** The current revision of etcd: the resourceVersion of the last write. */
   async etcdRevision(): Promise<number> {
-    const { header } = await this.#callEtcd('/v3/kv/range', { key: base64('\0'), limit: 1, keys_only: true });
-    return Number(header.revision);
+    return this.#etcd.revision();
   }
 
   /**
@@ -221,9 +245,7 @@ export class ControlPlane implements AsyncDisposable {
    * `apiServerFlags: ['--watch-cache-sizes=configmaps#0']`.
    */
   async compactEtcd(): Promise<number> {
-    const revision = await this.etcdRevision();
-    await this.#callEtcd('/v3/kv/compaction', { revision, physical: true });
-    return revision;
+    return this.#etcd.compact();
   }
 
   /**
@@ -241,10 +263,10 @@ export class ControlPlane implements AsyncDisposable {
 
   async #start(): Promise<void> {
     await this.#writeFiles();
-    await this.#startEtcd();
+    await this.#etcd.start((flags) => this.#run('etcd', flags), this.#options.etcdFlags);
     await this.startAPIServer();
     if (wantsControllers(this.#options)) {
-      this.#run('kube-controller-manager', [
+      const controllerManager = this.#run('kube-controller-manager', [
         `--kubeconfig=${this.#path('controller-manager.kubeconfig')}`,
         `--controllers=${CONTROLLERS.join()}`,
         '--leader-elect=false',
@@ -256,27 +278,10 @@ export class ControlPlane implements AsyncDisposable {
         '--concurrent-resource-quota-syncs=20',
         ...(this.#options.controllerManagerFlags ?? []),
       ]);
+      // The work of a controller: until its start is over, kube-controller-manager ends when the API server does.
+      const work = '/api/v1/namespaces/default/serviceaccounts/default';
+      await controllerManager.ready(async () => (await this.#request('GET', work)).status === 200, READY_TIMEOUT_MS);
     }
-  }
-
-  async #startEtcd(): Promise<void> {
-    // A Unix socket needs no port. Peers there are none; their URL must only look like one.
-    const peer = 'http://localhost:2380';
-    const etcd = this.#run('etcd', [
-      `--data-dir=${this.#path('etcd')}`,
-      `--listen-client-urls=unix://${this.#path('etcd.sock')}`,
-      '--advertise-client-urls=http://localhost:2379',
-      '--listen-peer-urls=http://127.0.0.1:0',
-      `--initial-advertise-peer-urls=${peer}`,
-      `--initial-cluster=default=${peer}`,
-      '--unsafe-no-fsync',
-      ...(this.#options.etcdFlags ?? []),
-    ]);
-    await etcd.ready(async () => {
-      const { statusCode, body } = await request('http://localhost/health', { dispatcher: this.#etcd });
-      await body.dump();
-      return statusCode === 200;
-    }, READY_TIMEOUT_MS);
   }
 
   #apiServerFlags(): string[] {
@@ -286,37 +291,27 @@ export class ControlPlane implements AsyncDisposable {
       '--audit-log-maxsize=0', // never rotated: a mark is a place in one file
     ];
     return [
-      `--etcd-servers=unix://${this.#path('etcd.sock')}`,
+      `--etcd-servers=${this.#etcd.endpoint}`,
       '--bind-address=127.0.0.1',
       `--secure-port=${new URL(this.server).port}`,
       `--advertise-address=${ADVERTISED_ADDRESS}`,
-      `--tls-cert-file=${this.#path('server.crt')}`,
-      `--tls-private-key-file=${this.#path('server.key')}`,
-      `--client-ca-file=${this.#path('ca.crt')}`,
-      `--token-auth-file=${this.#path('tokens.csv')}`,
+      ...this.#credentialFlags,
       '--authorization-mode=Node,RBAC',
       // Without it a watch that a client keeps open holds up a stop for a minute.
       '--shutdown-watch-termination-grace-period=1s',
       '--service-cluster-ip-range=10.0.0.0/24',
       '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
-      `--service-account-key-file=${this.#path('service-account.pub')}`,
-      `--service-account-signing-key-file=${this.#path('service-account.key')}`,
       ...(this.#options.auditLog ? audit : []),
       ...(this.#options.apiServerFlags ?? []),
     ];
   }
 
   async #writeFiles(): Promise<void> {
-    const server = this.#ca.issueServer(['127.0.0.1', '10.0.0.1', 'localhost', 'kubernetes.default.svc']);
-    const controllerManager = this.#ca.issueClient('system:kube-controller-manager', ['system:masters']);
-    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const controllerManager = this.#credentials.authority.issueClient('system:kube-controller-manager', [
+      'system:masters',
+    ]);
+    this.#credentialFlags = await this.#credentials.writeTo(this.#guard.folder);
     await Promise.all([
-      writeFile(this.#path('ca.crt'), this.#ca.certificate),
-      writeFile(this.#path('server.crt'), server.certificate),
-      writeFile(this.#path('server.key'), server.key),
-      writeFile(this.#path('service-account.pub'), publicKey.export({ type: 'spki', format: 'pem' })),
-      writeFile(this.#path('service-account.key'), privateKey.export({ type: 'pkcs8', format: 'pem' })),
-      writeFile(this.#path('tokens.csv'), `${this.adminToken},kubernetes-admin,kubernetes-admin,"system:masters"\n`),
       writeFile(this.#path('audit-policy.yaml'), AUDIT_POLICY),
       this.#writeKubeconfig(this.kubeconfig, 'kubernetes-admin', { token: this.adminToken }),
       this.#writeKubeconfig(this.#path('controller-manager.kubeconfig'), 'system:kube-controller-manager', {
@@ -341,7 +336,7 @@ export class ControlPlane implements AsyncDisposable {
     await writeFile(path, stringify(config, { lineWidth: 0 }));
   }
 
-  #run(program: Parameters<typeof findAsset>[0], flags: readonly string[]): Component {
+  #run(program: Asset, flags: readonly string[]): Component {
     const component = new Component(this.#guard, findAsset(program), flags);
     this.#running.add(component);
     void component.ended.then(async (how) => {
@@ -356,7 +351,7 @@ export class ControlPlane implements AsyncDisposable {
   async #end(): Promise<void> {
     this.#stopping = true;
     await this.#guard.end();
-    await Promise.all([this.#etcd.destroy(), this.#api.destroy()]);
+    await Promise.all([this.#etcd.close(), this.#api.destroy()]);
   }
 
   /**
@@ -390,18 +385,6 @@ export class ControlPlane implements AsyncDisposable {
       body: body ? JSON.stringify(body) : null,
     });
     return { status: statusCode, text: await answer.text() };
-  }
-
-  /** Calls etcd's gRPC gateway, which takes and gives JSON, bytes in base64 and 64-bit numbers as strings. */
-  async #callEtcd(path: string, body: object): Promise<{ header: { revision: string } }> {
-    const { statusCode, body: answer } = await request(`http://localhost${path}`, {
-      dispatcher: this.#etcd,
-      method: 'POST',
-      body: JSON.stringify(body),
-    });
-    const text = await answer.text();
-    if (statusCode !== 200) throw new Error(`Expected 200 of etcd for ${path}, got ${statusCode}: ${text}`);
-    return JSON.parse(text) as { header: { revision: string } };
   }
 
   #path(name: string): string {

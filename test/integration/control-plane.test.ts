@@ -1,17 +1,21 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { ADVERTISED_ADDRESS, ComponentError, ControlPlane } from '../../hack/envtest/control-plane.ts';
+import { basename, dirname, join } from 'node:path';
+import { ADVERTISED_ADDRESS, type AuditMark, ComponentError, ControlPlane } from '../../hack/envtest/control-plane.ts';
 import type { KubernetesObject } from '../../src/api/metadata.ts';
 import { eventually } from '../support/await.ts';
-import { KubeClient, StatusError, type WatchEvent } from '../support/kube.ts';
+import { KubeClient, type ResourceClient, StatusError, type Watch, type WatchEvent } from '../support/kube.ts';
 
 interface EndpointSlice extends KubernetesObject {
   endpoints: { addresses: string[] }[];
   ports: { port: number }[];
+}
+
+interface ConfigMap extends KubernetesObject {
+  data?: Record<string, string>;
 }
 
 describe('control plane', function () {
@@ -51,6 +55,12 @@ describe('control plane', function () {
     assert.ok(await otherKube.namespaces.find('kube-system'));
   });
 
+  it('has controllers that work as soon as it is started', async () => {
+    await using other = await ControlPlane.start();
+    await using otherKube = KubeClient.fromKubeconfig(other.kubeconfig);
+    assert.ok(await otherKube.resource('v1', 'serviceaccounts', 'default').get('default'));
+  });
+
   it('gives a user only the rights that RBAC gives', async () => {
     await using ann = KubeClient.fromKubeconfig(await controlPlane.kubeconfigFor('ann', ['readers', 'writers']));
     const forbidden = { name: 'StatusError', status: 403, reason: 'Forbidden', message: /User "ann" cannot list/ };
@@ -67,7 +77,6 @@ describe('control plane', function () {
   });
 
   it('knows a ServiceAccount by its token', async () => {
-    await eventually(() => kube.resource('v1', 'serviceaccounts', 'default').get('default'));
     const path = await controlPlane.kubeconfigForServiceAccount('default', 'default');
     await using account = KubeClient.fromKubeconfig(path);
     await assert.rejects(account.namespaces.list(), { message: /"system:serviceaccount:default:default" cannot list/ });
@@ -194,6 +203,144 @@ describe('control plane', function () {
   });
 });
 
+describe('control plane: fork', function () {
+  this.timeout(60_000);
+  const resources = new AsyncDisposableStack();
+  let controlPlane: ControlPlane;
+  let fork: ControlPlane;
+  let original: KubeClient;
+  let forked: KubeClient;
+  /** Watches of the original that were open during the fork, served by etcd and by the API server's watch cache. */
+  let watch: Watch<ConfigMap>;
+  let cachedWatch: Watch<KubernetesObject>;
+  /** The writes that the original had answered when the fork was asked for. */
+  let answered: readonly ConfigMap[];
+
+  const configMaps = (client: KubeClient) => client.resource<ConfigMap>('v1', 'configmaps', 'default');
+
+  before(async () => {
+    controlPlane = resources.use(
+      await ControlPlane.start({ auditLog: true, apiServerFlags: ['--watch-cache-sizes=configmaps#0'] }),
+    );
+    original = resources.use(KubeClient.fromKubeconfig(controlPlane.kubeconfig));
+    watch = await configMaps(original).watch();
+    cachedWatch = await original.namespaces.watch();
+    await using writing = new AsyncDisposableStack();
+    const writers = Array.from({ length: 4 }, (_, index) =>
+      writing.use(new Writer(configMaps(original), `writer-${index}`)),
+    );
+    await eventually(() => {
+      for (const { answers } of writers) assert.ok(answers.length >= 25);
+    });
+    answered = writers.flatMap(({ answers }) => answers);
+    fork = resources.use(await controlPlane.fork());
+    forked = resources.use(KubeClient.fromKubeconfig(fork.kubeconfig));
+  });
+
+  after(() => resources.disposeAsync());
+
+  it('serves the objects of before, with their UIDs and resourceVersions, and none of later', async () => {
+    const names = Array.from({ length: 20 }, (_, index) => `later-${index}`);
+    await Promise.all(names.map((name) => configMaps(original).create({ metadata: { name } })));
+    await original.namespaces.merge('kube-public', { metadata: { labels: { later: 'yes' } } });
+
+    const before = await original.namespaces.get('kube-system');
+    assert.ok(before.metadata.uid);
+    assert.deepEqual(await forked.namespaces.get('kube-system'), before);
+    const [changed, old] = await Promise.all([original, forked].map((client) => client.namespaces.get('kube-public')));
+    assert.equal(old?.metadata.uid, changed?.metadata.uid);
+    assert.equal(old?.metadata.labels?.['later'], undefined);
+    assert.ok(Number(old?.metadata.resourceVersion) < Number(changed?.metadata.resourceVersion));
+    for (const name of names) {
+      assert.ok(await configMaps(original).find(name));
+      assert.equal(await configMaps(forked).find(name), undefined);
+    }
+    for (const list of [configMaps, (client: KubeClient) => client.namespaces]) {
+      const [now, then] = await Promise.all([list(original).page(), list(forked).page()]);
+      assert.ok(Number(then.metadata.resourceVersion) < Number(now.metadata.resourceVersion));
+    }
+  });
+
+  it('has the state that the original had after one of its writes, with each that was answered before', async () => {
+    const items = (await configMaps(forked).list()).filter(({ metadata }) => metadata.name.startsWith('writer-'));
+    const last = Math.max(...items.map(revision));
+    for (const object of answered) assert.ok(revision(object) <= last);
+    await eventually(() => {
+      assert.ok(revision(watch.events.at(-1)?.object) > last);
+    });
+
+    const state = new Map<string, ConfigMap>();
+    for (const { object } of watch.events) {
+      const { metadata, data } = object;
+      if (metadata.name.startsWith('writer-') && revision(object) <= last) {
+        state.set(metadata.name, { metadata, ...(data && { data }) });
+      }
+    }
+    assert.deepEqual(new Map(items.map((item) => [item.metadata.name, item])), state);
+  });
+
+  it('lets the watches of the original go on, with every write of before, meanwhile and after', async () => {
+    await configMaps(original).create({ metadata: { name: 'last' } });
+    await original.namespaces.create({ metadata: { name: 'last' } });
+    await eventually(() => {
+      for (const { events } of [watch, cachedWatch]) {
+        assert.ok(events.some(({ object }) => object.metadata.name === 'last'));
+      }
+    });
+    const seen = new Map(watch.events.map(({ object }) => [object.metadata.name, revision(object)]));
+    assert.deepEqual(
+      new Map((await configMaps(original).list()).map((object) => [object.metadata.name, revision(object)])),
+      seen,
+    );
+    for (const { error } of [watch, cachedWatch]) assert.equal(error, undefined);
+  });
+
+  it('knows the users of the original, by token, by certificate and as ServiceAccounts', async () => {
+    assert.equal(fork.adminToken, controlPlane.adminToken);
+    assert.equal(fork.caData, controlPlane.caData);
+    const kubeconfigs = [
+      controlPlane.kubeconfig,
+      await controlPlane.kubeconfigFor('ann'),
+      await controlPlane.kubeconfigForServiceAccount('default', 'default'),
+    ];
+    const users = ['kubernetes-admin', 'ann', 'system:serviceaccount:default:default'];
+    for (const [index, path] of kubeconfigs.entries()) {
+      const redirected = join(dirname(fork.kubeconfig), `redirected-${index}`);
+      writeFileSync(redirected, readFileSync(path, 'utf8').replace(controlPlane.server, fork.server));
+      for (const kubeconfig of [path, redirected]) {
+        await using client = KubeClient.fromKubeconfig(kubeconfig);
+        const review = await client.request('POST', '/apis/authentication.k8s.io/v1/selfsubjectreviews', {
+          body: { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' },
+        });
+        assert.equal((review as { status: { userInfo: { username: string } } }).status.userInfo.username, users[index]);
+      }
+    }
+  });
+
+  it('lives a life of its own, without controllers, with an audit log of its own', async () => {
+    assert.deepEqual([...fork.processes.keys()], ['etcd', 'kube-apiserver']);
+    const [mark, forkedMark] = await Promise.all([controlPlane.auditMark(), fork.auditMark()]);
+    await configMaps(forked).create({ metadata: { name: 'only-in-the-fork' } });
+    assert.equal(await configMaps(original).find('only-in-the-fork'), undefined);
+    const creates = async (where: ControlPlane, since: AuditMark) =>
+      (await where.auditEvents(since)).filter(({ verb, userAgent }) => verb === 'create' && userAgent === 'test');
+    assert.deepEqual(await creates(controlPlane, mark), []);
+    assert.deepEqual(
+      (await creates(fork, forkedMark)).map(({ objectRef }) => objectRef?.name),
+      ['only-in-the-fork'],
+    );
+  });
+
+  it('tells of the address that the original told of, also after a restart', async () => {
+    const slices = (client: KubeClient) =>
+      client.resource<EndpointSlice>('discovery.k8s.io/v1', 'endpointslices', 'default').get('kubernetes');
+    const told = await slices(original);
+    assert.deepEqual(await slices(forked), told);
+    await fork.restartAPIServer();
+    assert.deepEqual(await eventually(() => slices(forked)), told);
+  });
+});
+
 describe('control plane: ends', function () {
   this.timeout(60_000);
   let temporary: string;
@@ -220,6 +367,22 @@ describe('control plane: ends', function () {
     assert.deepEqual(pids.filter(isAlive), []);
     assert.deepEqual(readdirSync(temporary), []);
     await controlPlane.stop();
+  });
+
+  it('ends apart from its fork, and neither leaves anything', async () => {
+    const controlPlane = await ControlPlane.start({ controllerManager: false });
+    const fork = await controlPlane.fork();
+    const pids = [...controlPlane.processes.values()];
+    const forkPids = [...fork.processes.values()];
+    await controlPlane.stop();
+    assert.deepEqual([...pids, ...forkPids].filter(isAlive), forkPids);
+    assert.deepEqual(readdirSync(temporary), [basename(dirname(fork.kubeconfig))]);
+    await using kube = KubeClient.fromKubeconfig(fork.kubeconfig);
+    assert.ok(await kube.namespaces.get('default'));
+    await assert.rejects(controlPlane.fork(), { message: /^Expected a control plane that runs/ });
+    await fork.stop();
+    assert.deepEqual(forkPids.filter(isAlive), []);
+    assert.deepEqual(readdirSync(temporary), []);
   });
 
   it('tells why a component failed, and leaves nothing', async () => {
@@ -265,6 +428,35 @@ describe('control plane: ends', function () {
     });
   }
 });
+
+/** Creates ConfigMaps one after the other and changes the one before, as fast as answers come, until it is disposed. */
+class Writer implements AsyncDisposable {
+  /** What the API server answered, so far. */
+  readonly answers: ConfigMap[] = [];
+  readonly #ended: Promise<void>;
+  #stopped = false;
+
+  constructor(configMaps: ResourceClient<ConfigMap>, name: string) {
+    this.#ended = this.#write(configMaps, name);
+    this.#ended.catch(() => undefined); // the disposal tells
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopped = true;
+    await this.#ended;
+  }
+
+  async #write(configMaps: ResourceClient<ConfigMap>, name: string): Promise<void> {
+    for (let count = 0; !this.#stopped; count++) {
+      this.answers.push(await configMaps.create({ metadata: { name: `${name}-${count}` } }));
+      if (count > 0) this.answers.push(await configMaps.merge(`${name}-${count - 1}`, { data: { next: `${count}` } }));
+    }
+  }
+}
+
+function revision(object: KubernetesObject | undefined): number {
+  return Number(object?.metadata.resourceVersion);
+}
 
 /** False for a process that has ended, also when nobody has collected it yet. */
 function isAlive(pid: number): boolean {
