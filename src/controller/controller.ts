@@ -30,6 +30,9 @@ export interface ControllerObserver extends WorkQueueObserver {
   observeReconcile(result: 'success' | 'requeue_after' | 'error', seconds: number): void;
 }
 
+/** Of the workers, one in so many at most works on keys that failed the last time: a failure may take long. */
+const WORKERS_PER_FAILING_KEY = 4;
+
 /** Options of a {@link Controller}. */
 export interface ControllerOptions {
   readonly name: string;
@@ -42,7 +45,8 @@ export interface ControllerOptions {
 
 /**
  * Runs a reconciler over a queue of keys with a number of workers. The one place that turns an outcome into a queue
- * action and a metric. Does nothing until it is resumed: followers keep it paused.
+ * action and a metric. Keys that failed wait behind all others and never take more than a quarter of the workers, until
+ * they succeed. Does nothing until it is resumed: followers keep it paused.
  */
 export class Controller {
   readonly name: string;
@@ -68,6 +72,7 @@ export class Controller {
       onReady: () => {
         this.#pump();
       },
+      maxDemoted: Math.max(1, Math.floor(options.concurrency / WORKERS_PER_FAILING_KEY)),
       monotonic: this.#now,
       ...(options.observer !== undefined && { observer: options.observer }),
     });
@@ -81,6 +86,11 @@ export class Controller {
   /** Adds a key to be reconciled after a time. */
   enqueueAfter(key: string, ms: number): void {
     if (this.#active) this.#queue.addAfter(key, ms);
+  }
+
+  /** Tries now what failed and waits to be tried again. */
+  hasten(): void {
+    this.#queue.hasten();
   }
 
   /** Keys that wait, are worked on, or wait for a retry. */
@@ -138,6 +148,8 @@ export class Controller {
   }
 
   #retry(key: string, error: unknown): void {
+    // A race that was lost says nothing about the next try.
+    if (error !== undefined) this.#queue.demote(key);
     this.#queue.addRateLimited(key);
     const failures = this.#queue.failures(key);
     // One line for the first failure and one each time the count has doubled: never the same line in a loop.

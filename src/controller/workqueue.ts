@@ -19,8 +19,10 @@ export interface WorkItem {
 
 /** Options of a {@link WorkQueue}. */
 export interface WorkQueueOptions {
-  /** Called when a key can be taken that could not before. */
+  /** Called when a key can be taken that could not before, other than by the end of work on a demoted one. */
   readonly onReady: () => void;
+  /** Most demoted keys that are worked on at a time. Default: no bound. */
+  readonly maxDemoted?: number;
   readonly observer?: WorkQueueObserver;
   /** Monotonic clock in milliseconds. */
   readonly monotonic?: () => number;
@@ -42,8 +44,13 @@ export class WorkQueue {
   /** Keys to be taken, with the time of their first add; a key being worked on may be among them. */
   readonly #dirty = new Map<string, number>();
   /** Keys of `dirty` that nobody works on, in the order in which they are taken. */
-  readonly #lanes: Record<Lane, Set<string>> = { fresh: new Set(), backlog: new Set() };
+  readonly #lanes: Record<Lane | 'demoted', Set<string>> = { fresh: new Set(), backlog: new Set(), demoted: new Set() };
   readonly #processing = new Set<string>();
+  /** Keys that wait behind all others, a few at a time. */
+  readonly #demoted = new Set<string>();
+  /** Keys of `processing` that were demoted when they were taken. */
+  readonly #demotedProcessing = new Set<string>();
+  readonly #maxDemoted: number;
   /** Lane of keys that were added while they were worked on. */
   readonly #again = new Map<string, Lane>();
   readonly #delayed = new Map<string, { readonly due: number; readonly timer: NodeJS.Timeout }>();
@@ -53,12 +60,13 @@ export class WorkQueue {
   constructor(options: WorkQueueOptions) {
     this.#onReady = options.onReady;
     this.#observer = options.observer;
+    this.#maxDemoted = options.maxDemoted ?? Number.POSITIVE_INFINITY;
     this.#now = options.monotonic ?? (() => performance.now());
   }
 
-  /** Number of keys that wait to be taken now. */
+  /** Number of keys that wait to be taken. */
   get depth(): number {
-    return this.#lanes.fresh.size + this.#lanes.backlog.size;
+    return this.#lanes.fresh.size + this.#lanes.backlog.size + this.#lanes.demoted.size;
   }
 
   /** Number of keys that somebody works on. */
@@ -85,7 +93,7 @@ export class WorkQueue {
       this.#again.set(key, lane);
       return;
     }
-    this.#lanes[lane].add(key);
+    this.#queue(key, lane);
     this.#observer?.observeDepth(this.depth);
     this.#onReady();
   }
@@ -121,9 +129,33 @@ export class WorkQueue {
     return ms;
   }
 
-  /** Forgets the failures of a key: its next failure waits shortly again. */
+  /**
+   * Lets a key wait behind all others from now on, however it is added, and be one of a few that are worked on at a
+   * time, until it is forgotten: what fails may take long to fail, and must not hold up the rest.
+   */
+  demote(key: string): void {
+    this.#demoted.add(key);
+    if (this.#lanes.fresh.delete(key) || this.#lanes.backlog.delete(key)) this.#lanes.demoted.add(key);
+  }
+
+  /** Forgets the failures of a key: its next failure waits shortly again, and it is demoted no more. */
   forget(key: string): void {
     this.#failures.delete(key);
+    this.#demoted.delete(key);
+    if (!this.#lanes.demoted.delete(key)) return;
+    this.#lanes.fresh.add(key);
+    this.#onReady();
+  }
+
+  /** Adds all keys that wait because they failed: what they failed of may be over. Their failures stay counted. */
+  hasten(): void {
+    for (const key of this.#failures.keys()) {
+      const waiting = this.#delayed.get(key);
+      if (waiting === undefined) continue;
+      clearTimeout(waiting.timer);
+      this.#delayed.delete(key);
+      this.add(key, 'backlog');
+    }
   }
 
   /** How often a key has failed in a row. */
@@ -134,9 +166,12 @@ export class WorkQueue {
   /** Takes the next key, if there is one. The caller must call {@link done} with it. */
   take(): WorkItem | undefined {
     if (this.#closed) return undefined;
-    for (const lane of [this.#lanes.fresh, this.#lanes.backlog]) {
+    const { fresh, backlog, demoted } = this.#lanes;
+    for (const lane of [fresh, backlog, demoted]) {
+      if (lane === demoted && this.#demotedProcessing.size >= this.#maxDemoted) return undefined;
       for (const key of lane) {
         lane.delete(key);
+        if (lane === demoted) this.#demotedProcessing.add(key);
         const addedAt = this.#dirty.get(key) ?? this.#now();
         this.#dirty.delete(key);
         this.#processing.add(key);
@@ -151,10 +186,11 @@ export class WorkQueue {
   /** Ends the work on a key; it is queued again if it was added meanwhile. */
   done(key: string): void {
     this.#processing.delete(key);
+    this.#demotedProcessing.delete(key);
     const lane = this.#again.get(key);
     if (lane === undefined) return;
     this.#again.delete(key);
-    this.#lanes[lane].add(key);
+    this.#queue(key, lane);
     this.#observer?.observeDepth(this.depth);
     this.#onReady();
   }
@@ -166,8 +202,8 @@ export class WorkQueue {
     this.#failures.clear();
     this.#dirty.clear();
     this.#again.clear();
-    this.#lanes.fresh.clear();
-    this.#lanes.backlog.clear();
+    this.#demoted.clear();
+    for (const lane of Object.values(this.#lanes)) lane.clear();
     this.#observer?.observeDepth(0);
   }
 
@@ -175,6 +211,10 @@ export class WorkQueue {
   close(): void {
     this.#closed = true;
     this.clear();
+  }
+
+  #queue(key: string, lane: Lane): void {
+    this.#lanes[this.#demoted.has(key) ? 'demoted' : lane].add(key);
   }
 
   #promote(key: string): void {

@@ -217,6 +217,30 @@ describe('Controller', () => {
     assert.deepEqual(keys(), ['a', 'a', 'a', 'a', 'a', 'b']);
   });
 
+  it('gives keys that failed a quarter of its workers, behind all others, until they succeed', async () => {
+    const controller = newController(8);
+    controller.resume();
+    const failing = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+    for (const key of failing) controller.enqueue(key);
+    for (const index of failing.keys()) await finish(index, { kind: 'retry', error: new Error('timed out') });
+    controller.enqueue('raced');
+    await finish(8, { kind: 'retry' });
+    await pass(5);
+    assert.deepEqual(keys().slice(9).sort(), ['a', 'b', 'raced']);
+    for (const key of ['i', 'j', 'k', 'l', 'm', 'n']) controller.enqueue(key, 'backlog');
+    await settle();
+    // One worker of the eight still works on the lost race.
+    assert.deepEqual(keys().slice(12), ['i', 'j', 'k', 'l', 'm']);
+    const first = keys().indexOf('a', 9);
+    await finish(first);
+    assert.deepEqual(keys().slice(17), ['n']);
+    await finish(17);
+    assert.deepEqual(keys().slice(18), ['c']);
+    controller.enqueue('a');
+    await finish(12);
+    assert.deepEqual(keys().slice(19), ['a'], 'a has succeeded');
+  });
+
   it('retries what threw, or rejected', async () => {
     let calls = 0;
     const controller = newController(1, (key) => {

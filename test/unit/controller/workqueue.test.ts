@@ -224,6 +224,56 @@ describe('WorkQueue', () => {
     assert.equal(queue.addRateLimited('a'), 5);
   });
 
+  it('adds what waits because it failed at once when it is told to, and counts its failures on', () => {
+    for (let failures = 0; failures < 10; failures++) queue.addRateLimited('a');
+    queue.addAfter('b', 50);
+    queue.hasten();
+    assert.deepEqual(takeAll(), ['a']);
+    queue.done('a');
+    assert.equal(queue.addRateLimited('a'), 5 * 2 ** 10);
+    queue.hasten();
+    queue.hasten();
+    assert.deepEqual(takeAll(), ['a']);
+    pass(50);
+    assert.deepEqual(takeAll(), ['b']);
+    pass(10_000);
+    assert.deepEqual(takeAll(), []);
+  });
+
+  it('lets demoted keys wait behind all others, a few at a time, until they are forgotten', () => {
+    queue = new WorkQueue({ onReady: () => ready++, observer: counts, monotonic: () => now, maxDemoted: 1 });
+    for (const key of ['a', 'b', 'c']) queue.add(key);
+    for (const key of ['a', 'b']) queue.demote(key);
+    queue.add('d', 'backlog');
+    assert.equal(counts.depth, 4);
+    assert.deepEqual(takeAll(), ['c', 'd', 'a']);
+    // However it is added.
+    queue.add('b', 'fresh');
+    queue.add('a', 'fresh');
+    assert.deepEqual(takeAll(), []);
+    assert.equal(queue.depth, 1);
+    queue.done('a');
+    assert.deepEqual(takeAll(), ['b']);
+    ready = 0;
+    queue.forget('a');
+    assert.equal(ready, 1);
+    assert.deepEqual(takeAll(), ['a']);
+    for (const key of ['a', 'b']) queue.done(key);
+    queue.forget('b');
+    queue.add('c', 'backlog');
+    queue.add('b');
+    for (const key of ['c', 'd']) queue.done(key);
+    assert.deepEqual(takeAll(), ['b', 'c']);
+  });
+
+  it('forgets who was demoted when it is cleared', () => {
+    queue.demote('a');
+    queue.clear();
+    queue.add('b', 'backlog');
+    queue.add('a');
+    assert.deepEqual(takeAll(), ['a', 'b']);
+  });
+
   it('tracks nothing once failures are forgotten and waits are over', () => {
     queue.addRateLimited('a');
     queue.addAfter('b', 50);
@@ -301,6 +351,8 @@ describe('WorkQueue', () => {
         fc.record({ what: fc.constant('add'), key: keys, lane: fc.constantFrom<Lane>('fresh', 'backlog') }),
         fc.record({ what: fc.constant('after'), key: keys, ms: fc.integer({ min: 0, max: 30 }) }),
         fc.record({ what: fc.constant('retry'), key: keys }),
+        fc.record({ what: fc.constant('demote'), key: keys }),
+        fc.record({ what: fc.constant('forget'), key: keys }),
         fc.record({ what: fc.constant('pass'), ms: fc.integer({ min: 1, max: 20 }) }),
         fc.record({ what: fc.constant('take') }),
         fc.record({ what: fc.constant('done'), key: keys }),
@@ -334,6 +386,10 @@ describe('WorkQueue', () => {
             take();
           } else if ('key' in step && step.what === 'retry') {
             queue.addRateLimited(step.key);
+          } else if ('key' in step && step.what === 'demote') {
+            queue.demote(step.key);
+          } else if ('key' in step && step.what === 'forget') {
+            queue.forget(step.key);
           } else if ('key' in step && working.delete(step.key)) {
             queue.done(step.key);
           }
