@@ -20,6 +20,7 @@ import { controllerObserver, requestObserver, watchObserver } from './observabil
 import { discoveryNeeds, type DiscoveryNeeds } from './policy/desired.ts';
 import { createCaches, type Caches } from './reconcilers/caches.ts';
 import { ChildWriter } from './reconcilers/child-writer.ts';
+import { DeletionGrounds } from './reconcilers/deletion-grounds.ts';
 import { AddressDiscovery } from './reconcilers/discovery.ts';
 import { NamespaceReconciler } from './reconcilers/namespace.ts';
 import { OwnedCounter } from './reconcilers/owned-counter.ts';
@@ -58,6 +59,8 @@ const FIRST_TRIES = 5;
 const FIRST_TRY_EVERY_MS = 1_000;
 /** All these tries together end by then: a server that accepts connections and says nothing must not hold up longer. */
 const FIRST_ANSWER_WITHIN_MS = 10_000;
+/** Writing a policy of 1.5 MB takes the API server seconds; the others must not wait for that. */
+const POLICY_WORKERS = 4;
 /** Reports of many namespaces become one look at the policy. */
 const REPORT_DELAY_MS = 50;
 
@@ -106,7 +109,16 @@ export class Operator {
     const createReflector = (
       source: Pick<ReflectorOptions, 'type' | 'scope' | 'store' | 'onMissing' | 'onFound'>,
     ): Reflector =>
-      new Reflector({ ...source, client: this.#client, logger, observer, pageSize: options.listPageSize });
+      new Reflector({
+        ...source,
+        client: this.#client,
+        logger,
+        observer,
+        pageSize: options.listPageSize,
+        onRecovered: () => {
+          this.#hasten();
+        },
+      });
     this.#policyReflector = createReflector({
       type: RESOURCES.baselinePolicies,
       scope: {},
@@ -145,9 +157,11 @@ export class Operator {
       wallClock: () => new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
     };
     const mayWrite = (): boolean => this.#mayWrite();
+    const fencedClient = new KubeClient(this.#transport, mayWrite);
     const namespaceReconciler = new NamespaceReconciler({
       ...common,
-      writer: new ChildWriter(this.#client, this.#caches.networkPolicies, mayWrite),
+      writer: new ChildWriter(fencedClient, this.#caches.networkPolicies, mayWrite),
+      grounds: new DeletionGrounds(this.#client, this.#caches, monotonic),
       stateOf: (policy) => this.#states.of(policy),
       onReport: (policy) => {
         this.#policies.enqueueAfter(policy, REPORT_DELAY_MS);
@@ -155,7 +169,7 @@ export class Operator {
     });
     const policyReconciler = new PolicyReconciler({
       ...common,
-      client: this.#client,
+      client: fencedClient,
       owned: new OwnedCounter(this.#caches.networkPolicies),
       states: this.#states,
       brake: { count: options.deletionBrakeCount, percent: options.deletionBrakePercent },
@@ -174,7 +188,7 @@ export class Operator {
     this.#policies = new Controller({
       name: 'baselinepolicy',
       reconcile: policyReconciler.reconcile,
-      concurrency: 1,
+      concurrency: POLICY_WORKERS,
       logger,
       observer: controllerObserver(metrics, 'baselinepolicy'),
     });
@@ -255,6 +269,12 @@ export class Operator {
     // Without its definition nothing says what a policy wants; the children stay as they are.
     if (this.#policyReflector.missing) return false;
     return this.#leading && (this.#elector?.isLeader() ?? true);
+  }
+
+  /** Tries now what failed: the API server answers again. */
+  #hasten(): void {
+    this.#namespaces.hasten();
+    this.#policies.hasten();
   }
 
   #lead(): void {

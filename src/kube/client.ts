@@ -52,21 +52,30 @@ export interface PatchOperation {
 }
 
 /**
- * The verbs of the Kubernetes API on wire JSON. Every method throws APIError or ConnectionError. Writes name our field
- * manager.
+ * The verbs of the Kubernetes API on wire JSON. Every method throws APIError or ConnectionError, writes FencedError too.
+ * Writes name our field manager.
  */
 export class KubeClient {
   readonly #transport: Transport;
+  readonly #mayWrite: (() => boolean) | undefined;
 
-  constructor(transport: Transport) {
+  /**
+   * @param mayWrite asked at the moment that a write is sent, be it the first or the tenth try: what waited its turn for
+   *   longer than this process may write is not sent
+   */
+  constructor(transport: Transport, mayWrite?: () => boolean) {
     this.#transport = transport;
+    this.#mayWrite = mayWrite;
   }
 
-  /** Reads one page of a list; `token` is the `continue` of the page before. */
+  /**
+   * Reads one page of a list; `token` is the `continue` of the page before.
+   * @throws OversizedAnswerError when the page has more than `maxBytes`
+   */
   async list(
     type: ResourceType,
     scope: Scope,
-    page: { limit: number; token?: string; signal?: AbortSignal },
+    page: { limit: number; maxBytes?: number | undefined; token?: string; signal?: AbortSignal },
   ): Promise<ListPage> {
     const query = scopeQuery(scope);
     query.set('limit', String(page.limit));
@@ -75,6 +84,7 @@ export class KubeClient {
       method: 'GET',
       path: `${collectionPath(type, scope.namespace)}?${query.toString()}`,
       resource: type.plural,
+      maxBytes: page.maxBytes,
       ...(page.signal !== undefined && { signal: page.signal }),
     });
   }
@@ -116,12 +126,12 @@ export class KubeClient {
 
   /** Creates the object that `body` (wire JSON) describes. */
   async create<T extends KubernetesObject>(type: ResourceType, body: string, namespace?: string): Promise<T> {
-    return this.#transport.request<T>(createRequest(type, body, namespace));
+    return this.#transport.request<T>(this.#createRequest(type, body, namespace));
   }
 
   /** Creates the object that `body` (wire JSON) describes; gives the answer as the text that came. */
   async createText(type: ResourceType, body: string, namespace?: string): Promise<string> {
-    return this.#transport.requestText(createRequest(type, body, namespace));
+    return this.#transport.requestText(this.#createRequest(type, body, namespace));
   }
 
   /** Replaces an object; its resourceVersion guards against changes since it was read. */
@@ -131,6 +141,7 @@ export class KubeClient {
       path: `${objectPath(type, object.metadata.name, object.metadata.namespace)}?fieldManager=${MANAGER}`,
       resource: type.plural,
       urgent: type.urgent,
+      maySend: this.#mayWrite,
       body: JSON.stringify(object),
       ...(timeoutMs !== undefined && { timeoutMs }),
     });
@@ -148,6 +159,7 @@ export class KubeClient {
       path: `${objectPath(type, target.name, target.namespace)}${subresource}?fieldManager=${MANAGER}`,
       resource: type.plural,
       urgent: type.urgent,
+      maySend: this.#mayWrite,
       body: JSON.stringify(operations),
       contentType: 'application/json-patch+json',
     });
@@ -164,6 +176,7 @@ export class KubeClient {
       path: objectPath(type, target.name, target.namespace),
       resource: type.plural,
       urgent: type.urgent,
+      maySend: this.#mayWrite,
       body: JSON.stringify({ apiVersion: 'v1', kind: 'DeleteOptions', preconditions }),
     });
   }
@@ -172,11 +185,11 @@ export class KubeClient {
   async version(timeoutMs: number): Promise<{ gitVersion: string }> {
     return this.#transport.request({ method: 'GET', path: '/version', resource: 'version', timeoutMs });
   }
-}
 
-function createRequest(type: ResourceType, body: string, namespace: string | undefined): Request {
-  const path = `${collectionPath(type, namespace)}?fieldManager=${MANAGER}`;
-  return { method: 'POST', path, resource: type.plural, urgent: type.urgent, body };
+  #createRequest(type: ResourceType, body: string, namespace: string | undefined): Request {
+    const path = `${collectionPath(type, namespace)}?fieldManager=${MANAGER}`;
+    return { method: 'POST', path, resource: type.plural, urgent: type.urgent, maySend: this.#mayWrite, body };
+  }
 }
 
 function collectionPath(type: ResourceType, namespace: string | undefined): string {

@@ -9,6 +9,12 @@ export interface StatusBody {
   };
 }
 
+/**
+ * Characters of a server's message that are kept. An invalid object is told field by field, by up to megabytes; logs and
+ * statuses must not grow with it, and the API server refuses a condition whose message has more than 32,768 bytes.
+ */
+const MAX_MESSAGE = 1_000;
+
 /** The API server answered, with a status of 400 or more. */
 export class APIError extends Error {
   /** HTTP status, or the code of a `Status` that came inside a watch. */
@@ -20,7 +26,7 @@ export class APIError extends Error {
   readonly retryAfterMs: number | undefined;
 
   constructor(request: string, status: number, body: StatusBody | undefined, retryAfterMs?: number) {
-    super(`${request}: ${status} ${body?.message ?? body?.reason ?? 'no message'}`);
+    super(`${request}: ${status} ${(body?.message ?? body?.reason ?? 'no message').slice(0, MAX_MESSAGE)}`);
     this.name = 'APIError';
     this.status = status;
     this.reason = body?.reason ?? '';
@@ -39,6 +45,22 @@ export class ConnectionError extends Error {
   constructor(request: string, cause: unknown) {
     super(`${request}: ${describe(cause)}`, { cause });
     this.name = 'ConnectionError';
+  }
+}
+
+/** A write was not sent: this process might not write any more when its turn came. */
+export class FencedError extends Error {
+  constructor(request: string) {
+    super(`${request}: not sent, as this process may not write any more`);
+    this.name = 'FencedError';
+  }
+}
+
+/** The answer was longer than the request allows, and was not read to its end. */
+export class OversizedAnswerError extends Error {
+  constructor(request: string, maxBytes: number) {
+    super(`${request}: expected an answer of at most ${maxBytes} bytes, got a longer one`);
+    this.name = 'OversizedAnswerError';
   }
 }
 

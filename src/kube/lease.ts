@@ -76,18 +76,16 @@ export class LeaderElector {
   }
 
   async #run(): Promise<void> {
-    const { retryPeriodMs } = this.#options;
+    const { retryPeriodMs, renewDeadlineMs } = this.#options;
     const { signal } = this.#stopped;
     while (!this.#isStopped()) {
       const started = this.#monotonic();
-      const won = await this.#tryAcquireOrRenew();
+      const reached = await this.#tryAcquireOrRenew();
       if (this.#isStopped()) break;
+      // An answer that is seen so late, as when this process was stopped meanwhile, says nothing of who leads now.
+      const won = reached && this.#monotonic() - started < renewDeadlineMs;
       // Also when nobody took the Lease meanwhile: what was refused to be written since must be looked at again.
-      if (this.#leading && (!this.isLeader() || (!won && this.#heldByOther()))) {
-        this.#leading = false;
-        this.#logger.warn('Lost leadership');
-        this.#options.onStoppedLeading();
-      }
+      if (this.#leading && (!this.isLeader() || (!won && this.#heldByOther()))) this.#lose();
       if (won) {
         this.#renewedAt = started;
         if (!this.#leading) {
@@ -97,9 +95,30 @@ export class LeaderElector {
         }
       }
       // Candidates spread their tries, so that they do not all ask at once; a leader renews steadily.
-      const waitMs = this.#leading ? retryPeriodMs : retryPeriodMs * (1 + Math.random() * 0.2);
+      const waitMs = this.#leading
+        ? Math.min(retryPeriodMs, this.#leftMs())
+        : retryPeriodMs * (1 + Math.random() * 0.2);
       await delay(waitMs, undefined, { signal }).catch(() => undefined);
+      // Told at the deadline, not after one more try: by then another process may lead.
+      if (this.#leading && !this.isLeader() && !this.#isStopped()) this.#lose();
     }
+  }
+
+  #lose(): void {
+    this.#leading = false;
+    this.#logger.warn('Lost leadership');
+    this.#options.onStoppedLeading();
+  }
+
+  /** How long the last renewal still holds, in milliseconds. */
+  #leftMs(): number {
+    return Math.max(0, this.#renewedAt + this.#options.renewDeadlineMs - this.#monotonic());
+  }
+
+  /** A try that takes longer than half the deadline is better made anew; one past the deadline can't save anything. */
+  #tryTimeoutMs(): number {
+    const halfMs = this.#options.renewDeadlineMs / 2;
+    return Math.ceil(Math.max(1, this.#leading ? Math.min(halfMs, this.#leftMs()) : halfMs));
   }
 
   #isStopped(): boolean {
@@ -189,9 +208,9 @@ export class LeaderElector {
   }
 
   async #read(): Promise<Lease | undefined> {
-    const { client, name, namespace, renewDeadlineMs } = this.#options;
+    const { client, name, namespace } = this.#options;
     try {
-      return await client.get<Lease>(RESOURCES.leases, name, namespace, renewDeadlineMs / 2);
+      return await client.get<Lease>(RESOURCES.leases, name, namespace, this.#tryTimeoutMs());
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
@@ -199,8 +218,7 @@ export class LeaderElector {
   }
 
   async #replace(lease: Lease): Promise<Lease> {
-    // A renewal that takes longer than the deadline can't save the leadership.
-    return this.#options.client.replace(RESOURCES.leases, lease, this.#options.renewDeadlineMs / 2);
+    return this.#options.client.replace(RESOURCES.leases, lease, this.#tryTimeoutMs());
   }
 
   #remember(lease: Lease): void {

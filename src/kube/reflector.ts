@@ -2,17 +2,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Readable } from 'node:stream';
 import type { KubernetesObject } from '../api/metadata.ts';
 import type { Logger } from '../observability/log.ts';
-import type { KubeClient, ResourceType, Scope } from './client.ts';
-import { APIError, isExpired, isNotFound, type StatusBody } from './errors.ts';
+import type { KubeClient, ListPage, ResourceType, Scope } from './client.ts';
+import { APIError, isExpired, isNotFound, OversizedAnswerError, type StatusBody } from './errors.ts';
 import { readLines } from './lines.ts';
 import { compareResourceVersions } from './resource-version.ts';
 import type { CachedObject, Store } from './store.ts';
 
 /** What a reflector does with a store, whatever is kept in it. */
-export type ReflectorTarget = Pick<
-  Store<CachedObject>,
-  'size' | 'observe' | 'observeDeletion' | 'replace' | 'advanceTo' | 'holds'
->;
+export type ReflectorTarget = Pick<Store<CachedObject>, 'size' | 'observe' | 'observeDeletion' | 'replace' | 'holds'>;
 
 /** Sees how a watch fares, for metrics. */
 export interface WatchObserver {
@@ -34,7 +31,9 @@ export interface ReflectorOptions {
   readonly onMissing?: () => void;
   /** Told once when a resource that the API server did not know is there, after its list was taken in. */
   readonly onFound?: () => void;
-  /** Objects a page of a list. */
+  /** Told when the API server answers again after a failure. */
+  readonly onRecovered?: () => void;
+  /** Objects a page of a list; fewer where a page would be longer than {@link MAX_PAGE_BYTES}. */
   readonly pageSize: number;
   /** Longest silence of a watch, in milliseconds; see {@link DEFAULT_IDLE_TIMEOUT_MS}. */
   readonly idleTimeoutMs?: number;
@@ -50,6 +49,13 @@ export interface ReflectorOptions {
  * a watch again costs one request.
  */
 export const DEFAULT_IDLE_TIMEOUT_MS = 50_000;
+
+/**
+ * Longest page of a list that is read. Reading one takes about twenty times as much memory for a moment, and whoever may
+ * create objects decides on their size, up to about 1.5 MB each: a page of 500 of those would end the process. A page of
+ * ordinary objects is well below 1 MB.
+ */
+const MAX_PAGE_BYTES = 4_000_000;
 
 const BACKOFF_MIN_MS = 800;
 const BACKOFF_MAX_MS = 30_000;
@@ -90,6 +96,8 @@ export class Reflector {
   readonly #random: () => number;
   #running: Promise<void> | undefined;
   #resourceVersion = '';
+  /** Objects that the next page of a list may have. */
+  #pageLimit: number;
   #synced = false;
   #failure: unknown;
   #failures = 0;
@@ -104,6 +112,7 @@ export class Reflector {
     this.#resource = options.type.plural;
     this.#logger = options.logger.with({ resource: this.#resource });
     this.#random = options.random ?? Math.random;
+    this.#pageLimit = options.pageSize;
   }
 
   /** Plural of the resource. */
@@ -176,13 +185,12 @@ export class Reflector {
 
   /** Reads all pages; what is gone is dropped only after the last page. */
   async #list(): Promise<void> {
-    const { client, type, scope, store, pageSize } = this.#options;
-    const { signal } = this.#stopped;
+    const { store } = this.#options;
     const replacement = store.replace();
     let token: string | undefined;
     let resourceVersion: string;
     do {
-      const page = await client.list(type, scope, { limit: pageSize, signal, ...(token !== undefined && { token }) });
+      const page = await this.#page(token);
       resourceVersion = page.metadata.resourceVersion ?? '';
       if (compareResourceVersions(resourceVersion, this.#resourceVersion) < 0) {
         throw new StaleListError(resourceVersion, this.#resourceVersion);
@@ -193,13 +201,31 @@ export class Reflector {
     replacement.commit(resourceVersion);
     this.#resourceVersion = resourceVersion;
     const wasMissing = this.missing;
-    this.#failure = undefined;
+    this.#noteSuccess();
     if (wasMissing) this.#options.onFound?.();
     this.#options.observer?.observeWatchEvent(this.#resource);
     if (!this.#synced) {
       this.#synced = true;
       this.#logger.debug('Synced cache', { objects: store.size });
       this.#whenSynced.resolve(undefined);
+    }
+  }
+
+  /** Reads the page after a token, with fewer objects if they are so large that it would take too much memory. */
+  async #page(token: string | undefined): Promise<ListPage> {
+    const { client, type, scope, pageSize } = this.#options;
+    const { signal } = this.#stopped;
+    for (;;) {
+      const limit = this.#pageLimit;
+      const maxBytes = limit > 1 ? MAX_PAGE_BYTES : undefined;
+      try {
+        const page = await client.list(type, scope, { limit, maxBytes, signal, ...(token !== undefined && { token }) });
+        this.#pageLimit = Math.min(pageSize, limit * 2);
+        return page;
+      } catch (error) {
+        if (!(error instanceof OversizedAnswerError)) throw error;
+        this.#pageLimit = Math.max(1, Math.floor(limit / 4));
+      }
     }
   }
 
@@ -221,7 +247,7 @@ export class Reflector {
     try {
       const timeoutSeconds = Math.round(min + (max - min) * this.#random());
       stream = await client.watch(type, scope, { resourceVersion: this.#resourceVersion, timeoutSeconds, signal });
-      this.#failure = undefined;
+      this.#noteSuccess();
       observer?.observeWatchEvent(this.#resource);
       healthy = setTimeout(() => {
         this.#recover();
@@ -235,6 +261,8 @@ export class Reflector {
       this.#recover();
     } catch (error) {
       if (ended.signal.aborted && !this.#stopped.signal.aborted) {
+        // We ended it; until then it was as good as one that the server closes.
+        if (stream !== undefined && performance.now() - openedAt >= BACKOFF_MIN_MS) this.#recover();
         if (!this.#mustList)
           this.#logger.debug('Opening silent watch again', { resourceVersion: this.#resourceVersion });
         return;
@@ -278,7 +306,12 @@ export class Reflector {
 
   #advanceTo(resourceVersion: string): void {
     if (compareResourceVersions(resourceVersion, this.#resourceVersion) > 0) this.#resourceVersion = resourceVersion;
-    this.#options.store.advanceTo(resourceVersion);
+  }
+
+  #noteSuccess(): void {
+    if (this.#failure === undefined) return;
+    this.#failure = undefined;
+    this.#options.onRecovered?.();
   }
 
   #recover(): void {

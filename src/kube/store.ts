@@ -16,6 +16,9 @@ export type StoreListener<T> = (before: T | undefined, after: T | undefined) => 
 /** Keeps of an object what its readers need; undefined when nothing of it matters. */
 export type Trim<T> = (object: KubernetesObject, before: T | undefined) => T | undefined;
 
+/** Deletions that are remembered one by one; about as many as a cluster sees while one answer is on its way. */
+const MAX_ENDED = 1_000;
+
 const EMPTY: ReadonlyMap<string, never> = new Map<string, never>();
 
 /**
@@ -26,11 +29,16 @@ export class Store<T extends CachedObject> {
   readonly #trim: Trim<T>;
   readonly #namespaces = new Map<string, Map<string, T>>();
   readonly #listeners: StoreListener<T>[] = [];
-  /** UIDs of objects that we deleted ourselves and whose event has not come yet: their late events are ignored. */
-  readonly #removed = new Set<string>();
+  /**
+   * UIDs of objects that we deleted ourselves and whose event has not come yet, and the resourceVersion that we knew:
+   * their late events are ignored.
+   */
+  readonly #removed = new Map<string, string>();
   #size = 0;
-  /** How far the watch has told us: it has delivered everything up to this resourceVersion. */
-  #progress = '';
+  /** An object that was written up to this resourceVersion is held, or gone: a list has told so since. */
+  #horizon = '';
+  /** UIDs of objects whose end a watch has told since the horizon, and the resourceVersion of that. */
+  readonly #ended = new Map<string, string>();
 
   constructor(trim: Trim<T>) {
     this.#trim = trim;
@@ -61,27 +69,25 @@ export class Store<T extends CachedObject> {
     this.#listeners.push(listener);
   }
 
-  /** Notes that the list or watch has delivered everything up to this resourceVersion. Never goes back. */
-  advanceTo(resourceVersion: string): void {
-    if (compareResourceVersions(resourceVersion, this.#progress) > 0) this.#progress = resourceVersion;
-  }
-
   /**
-   * Takes in the answer to our own write, ahead of its event. What the watch has passed already is ignored: the object
-   * may have been deleted since, and no event would ever remove it again.
+   * Takes in the answer to our own write, or to a read of one object, ahead of its event, and also when the watch has
+   * lost that. An object whose end was told already is ignored: no event would ever remove it again.
    */
   observeWrite(object: KubernetesObject): void {
-    if (compareResourceVersions(object.metadata.resourceVersion ?? '', this.#progress) > 0) this.observe(object);
+    const { uid = '', resourceVersion = '' } = object.metadata;
+    if (!this.#hasEnded(uid, resourceVersion)) this.observe(object);
   }
 
   /** Takes in an object as a list or a watch told it, unless it is older than what is held. */
   observe(object: KubernetesObject): void {
     const { metadata } = object;
     const before = this.get(metadata.namespace ?? '', metadata.name);
-    if (metadata.uid !== undefined && this.#removed.has(metadata.uid)) {
+    const removed = this.#removed.get(metadata.uid ?? '');
+    if (removed !== undefined) {
+      const isLate = compareResourceVersions(metadata.resourceVersion ?? '', removed) <= 0;
+      if (isLate || metadata.deletionTimestamp === undefined) return;
       // Our delete only marked it: a finalizer holds it.
-      if (metadata.deletionTimestamp === undefined) return;
-      this.#removed.delete(metadata.uid);
+      this.#removed.delete(metadata.uid ?? '');
     }
     if (before !== undefined && compareResourceVersions(metadata.resourceVersion ?? '', before.resourceVersion) <= 0) {
       return;
@@ -93,7 +99,7 @@ export class Store<T extends CachedObject> {
 
   /** Does what {@link observeWrite} does with an object that is trimmed already. */
   observeOwn(object: T): void {
-    if (compareResourceVersions(object.resourceVersion, this.#progress) <= 0) return;
+    if (this.#hasEnded(object.uid, object.resourceVersion)) return;
     const before = this.get(object.namespace, object.name);
     if (before === undefined || compareResourceVersions(object.resourceVersion, before.resourceVersion) > 0) {
       this.#hold(before, object);
@@ -119,8 +125,9 @@ export class Store<T extends CachedObject> {
 
   /** Takes in the end of an object, as a watch told it. An object of the same name that came after it stays. */
   observeDeletion(object: KubernetesObject): void {
-    const { namespace = '', name, uid = '' } = object.metadata;
+    const { namespace = '', name, uid = '', resourceVersion = '' } = object.metadata;
     this.#removed.delete(uid);
+    this.#noteEnd(uid, resourceVersion);
     const held = this.get(namespace, name);
     if (held?.uid === uid) this.#drop(held);
   }
@@ -130,7 +137,7 @@ export class Store<T extends CachedObject> {
     const held = this.get(object.namespace, object.name);
     // When the event was faster there is nothing left to ignore.
     if (held?.uid !== object.uid) return;
-    this.#removed.add(object.uid);
+    this.#removed.set(object.uid, held.resourceVersion);
     this.#drop(held);
   }
 
@@ -151,10 +158,33 @@ export class Store<T extends CachedObject> {
           (held) => !listed.has(held.uid) && compareResourceVersions(held.resourceVersion, resourceVersion) <= 0,
         );
         for (const held of gone) this.#drop(held);
-        for (const uid of this.#removed) if (!listed.has(uid)) this.#removed.delete(uid);
-        this.advanceTo(resourceVersion);
+        for (const uid of this.#removed.keys()) if (!listed.has(uid)) this.#removed.delete(uid);
+        this.#advanceHorizon(resourceVersion);
+        for (const [uid, end] of this.#ended) {
+          if (compareResourceVersions(end, this.#horizon) <= 0) this.#ended.delete(uid);
+        }
       },
     };
+  }
+
+  /** Whether an object of this state, which is not held, is known to be gone by now. */
+  #hasEnded(uid: string, resourceVersion: string): boolean {
+    return this.#ended.has(uid) || compareResourceVersions(resourceVersion, this.#horizon) <= 0;
+  }
+
+  #noteEnd(uid: string, resourceVersion: string): void {
+    this.#ended.set(uid, resourceVersion);
+    if (this.#ended.size <= MAX_ENDED) return;
+    for (const [oldest, end] of this.#ended) {
+      // Whatever ended by then was written before.
+      this.#ended.delete(oldest);
+      this.#advanceHorizon(end);
+      return;
+    }
+  }
+
+  #advanceHorizon(resourceVersion: string): void {
+    if (compareResourceVersions(resourceVersion, this.#horizon) > 0) this.#horizon = resourceVersion;
   }
 
   #drop(held: T): void {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import { collect, type CollectedResponse } from './collect.ts';
 import { ConcurrencyLimit, type Verdict } from './concurrency-limit.ts';
-import { APIError, ConnectionError, type StatusBody } from './errors.ts';
+import { APIError, ConnectionError, FencedError, OversizedAnswerError, type StatusBody } from './errors.ts';
 import type { ClusterAccess } from './kubeconfig.ts';
 
 /** Sees every answer of the API server, and how many requests it bears at a time; for metrics and the log. */
@@ -46,6 +46,10 @@ export interface Request {
   readonly timeoutMs?: number;
   /** Never waits behind other requests, for a connection or because the server throttles; for the Lease. */
   readonly urgent?: boolean | undefined;
+  /** Asked at the moment of each sending, after all waits; when it says no, the request fails with a FencedError. */
+  readonly maySend?: (() => boolean) | undefined;
+  /** Longest answer that is read, in bytes; with a longer one the request fails with an OversizedAnswerError. */
+  readonly maxBytes?: number | undefined;
 }
 
 /** Tries of one request when the server asks to come back later; as in client-go. */
@@ -90,7 +94,7 @@ export class Transport {
   /**
    * Sends a request and reads the whole answer.
    * @returns the parsed JSON body
-   * @throws APIError for a status of 400 or more, ConnectionError when no answer came
+   * @throws APIError for a status of 400 or more, ConnectionError when no answer came, FencedError when it was not sent
    */
   async request<T>(request: Request): Promise<T> {
     return parseAnswer(request, await this.requestText(request)) as T;
@@ -98,7 +102,7 @@ export class Transport {
 
   /**
    * Sends a request and reads the whole answer, without parsing it.
-   * @throws APIError for a status of 400 or more, ConnectionError when no answer came
+   * @throws APIError for a status of 400 or more, ConnectionError when no answer came, FencedError when it was not sent
    */
   async requestText(request: Request): Promise<string> {
     if (request.timeoutMs === undefined) return this.#try(request);
@@ -112,6 +116,7 @@ export class Transport {
       const response = await (request.urgent === true
         ? this.#send(request, this.#unbounded)
         : this.#sendInTurn(request));
+      if (response.oversized) throw new OversizedAnswerError(describe(request), request.maxBytes ?? 0);
       if (response.statusCode < 400) return response.text;
       const error = toAPIError(request, response, response.text);
       if (response.statusCode === 401 && attempt === 1) {
@@ -152,7 +157,15 @@ export class Transport {
   async #send(request: Request, dispatcher: Dispatcher): Promise<CollectedResponse> {
     const started = performance.now();
     const response = await this.#reportFailure(request, started, async () =>
-      collect(dispatcher, await this.#dispatchOptions(request, this.#timeoutMs), request.signal),
+      collect(dispatcher, await this.#dispatchOptions(request, this.#timeoutMs), {
+        signal: request.signal,
+        maxBytes: request.maxBytes,
+        onSend:
+          request.maySend &&
+          (() => {
+            if (request.maySend?.() === false) throw new FencedError(describe(request));
+          }),
+      }),
     );
     this.#observe(request, response.statusCode, started);
     return response;
@@ -197,6 +210,7 @@ export class Transport {
     try {
       return await send();
     } catch (error) {
+      if (error instanceof FencedError) throw error;
       this.#observe(request, '<error>', started);
       throw new ConnectionError(describe(request), error);
     }

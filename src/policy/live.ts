@@ -36,10 +36,16 @@ export function recognizeCreated(
   const { stored } = child.template;
   const version = /,"uid":"([^"]+)","resourceVersion":"(\d+)"/.exec(answer.slice(0, MAX_HEAD));
   const asSent = answer.trimEnd().endsWith(stored.spec) && answer.includes(stored.metadata);
-  const [, uid, resourceVersion] = version ?? [];
-  if (!asSent || uid === undefined || resourceVersion === undefined) return undefined;
+  const [, uidInAnswer, resourceVersion] = version ?? [];
+  if (!asSent || uidInAnswer === undefined || resourceVersion === undefined) return undefined;
+  const uid = copied(uidInAnswer);
   const { name, identity, spec } = child;
   return { namespace, name, uid, resourceVersion, ownerUid, lastOwnerUid: ownerUid, identity, spec, deleting: false };
+}
+
+/** The text, apart from the one that it was cut from: V8 keeps that for as long as a part of it is kept. */
+function copied(text: string): string {
+  return JSON.parse(JSON.stringify(text)) as string;
 }
 
 /** Kind, name, namespace, UID and resourceVersion come within so many characters. */

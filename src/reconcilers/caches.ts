@@ -21,8 +21,12 @@ export interface Caches {
   readonly networkPolicies: Store<LiveNetworkPolicy>;
 }
 
-/** Texts to remember before the table is begun anew; far more than a fleet has. */
+/**
+ * Texts to remember, and characters of all of them, before the table is begun anew: far more than a fleet has. What no
+ * object says any more stays in it until then.
+ */
 const MAX_INTERNED = 10_000;
+const MAX_INTERNED_CHARACTERS = 4_000_000;
 
 /** Makes empty caches with the trimming that the operator needs. */
 export function createCaches(): Caches {
@@ -63,10 +67,15 @@ function trimPolicy(object: KubernetesObject): CachedPolicy {
 /** Returns one instance for equal texts. */
 function createInterner(): (text: string) => string {
   const texts = new Map<string, string>();
+  let characters = 0;
   return (text) => {
     const known = texts.get(text);
     if (known !== undefined) return known;
-    if (texts.size >= MAX_INTERNED) texts.clear();
+    characters += text.length;
+    if (texts.size >= MAX_INTERNED || characters > MAX_INTERNED_CHARACTERS) {
+      texts.clear();
+      characters = text.length;
+    }
     texts.set(text, text);
     return text;
   };

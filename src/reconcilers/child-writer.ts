@@ -1,6 +1,6 @@
 import type { NetworkPolicy } from '../api/networkpolicy.ts';
 import { RESOURCES, type KubeClient } from '../kube/client.ts';
-import { isAlreadyExists, isConflict, isNamespaceGone, isNotFound } from '../kube/errors.ts';
+import { FencedError, isAlreadyExists, isConflict, isNamespaceGone, isNotFound } from '../kube/errors.ts';
 import type { Store } from '../kube/store.ts';
 import { mendChild, orphanChild, serializeChild } from '../policy/child.ts';
 import type { DesiredChild } from '../policy/desired.ts';
@@ -8,14 +8,14 @@ import { recognizeCreated, type LiveNetworkPolicy } from '../policy/live.ts';
 
 /**
  * What came of a write. `stale`: the cache was behind; it has been brought up to date, look again. `namespace-gone`:
- * the namespace is being deleted, there is nothing to do. `not-leader`: nothing was sent.
+ * the API server says that the namespace is being deleted, or is gone. `not-leader`: nothing was sent.
  */
 export type WriteResult = 'written' | 'stale' | 'namespace-gone' | 'not-leader';
 
 /**
- * Writes children. Every write is fenced by leadership at the moment it is sent, and guarded so that the API server
- * refuses it when the object is not the one that was seen. Answers go into the cache ahead of their watch events, so
- * that nothing is written twice while a watch lags. Methods throw APIError or ConnectionError for what is left.
+ * Writes children. Every write is fenced by leadership at the moment it is sent, by the client, and guarded so that the
+ * API server refuses it when the object is not the one that was seen. Answers go into the cache ahead of their watch
+ * events, so that nothing is written twice while a watch lags. Methods throw APIError or ConnectionError for what is left.
  */
 export class ChildWriter {
   readonly #client: KubeClient;
@@ -44,6 +44,7 @@ export class ChildWriter {
       else this.#store.observeWrite(JSON.parse(answer) as NetworkPolicy);
       return 'written';
     } catch (error) {
+      if (error instanceof FencedError) return 'not-leader';
       if (isNamespaceGone(error)) return 'namespace-gone';
       if (!isAlreadyExists(error)) throw error;
       await this.#refresh(namespace, child.name);
@@ -78,6 +79,7 @@ export class ChildWriter {
       this.#store.removeOwn(live);
       return 'written';
     } catch (error) {
+      if (error instanceof FencedError) return 'not-leader';
       if (isNotFound(error)) {
         this.#store.removeOwn(live);
         return 'written';
@@ -97,6 +99,7 @@ export class ChildWriter {
         return 'written';
       }
     } catch (error) {
+      if (error instanceof FencedError) return 'not-leader';
       if (!isConflict(error) && !isNotFound(error)) throw error;
     }
     await this.#refresh(live.namespace, live.name);

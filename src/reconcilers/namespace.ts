@@ -4,8 +4,10 @@ import { discoveryNeeds, type DesiredSet } from '../policy/desired.ts';
 import { diffChildren, driftOf, isOwned, stepOf, type Change, type DriftReason } from '../policy/diff.ts';
 import type { LiveNetworkPolicy } from '../policy/live.ts';
 import { selectsNamespace } from '../policy/select.ts';
+import { PENDING } from '../policy/tally.ts';
 import type { CachedNamespace, CachedPolicy, Caches } from './caches.ts';
 import type { ChildWriter } from './child-writer.ts';
+import type { DeletionGrounds } from './deletion-grounds.ts';
 import type { AddressDiscovery } from './discovery.ts';
 import { DriftRecorder, type DriftRecorderOptions } from './drift-recorder.ts';
 import { isTooEarly, outcomeOf, reportOf, type Plan, type Step } from './namespace-plan.ts';
@@ -15,12 +17,19 @@ import { selectorText, type PolicyState } from './policy-state.ts';
 export interface NamespaceReconcilerOptions extends DriftRecorderOptions {
   readonly caches: Caches;
   readonly writer: ChildWriter;
+  readonly grounds: DeletionGrounds;
   readonly discovery: AddressDiscovery;
   readonly stateOf: (policy: CachedPolicy) => PolicyState;
   readonly protectedNamespaces: ReadonlySet<string>;
   /** Told that the report of a policy has changed. */
   readonly onReport: (policy: string) => void;
 }
+
+/**
+ * Writes at a time of one namespace. Where each hangs until it fails, the namespaces that may be worked on then, see
+ * {@link Controller}, must leave requests for the others.
+ */
+const MAX_WRITES_AT_A_TIME = 4;
 
 const NOTHING_DESIRED: DesiredSet = { children: new Map(), withheld: [], unresolved: [] };
 
@@ -52,9 +61,15 @@ export class NamespaceReconciler {
       const plan = this.#plan(policy, namespace, live, addedAt);
       if (plan !== undefined) plans.push(plan);
     }
-    if (!(await this.#execute(plans, namespace))) return DONE;
-    for (const plan of plans) this.#report(plan, namespace);
-    return outcomeOf(plans);
+    for (const { state } of plans) state.inHand++;
+    try {
+      if (!(await this.#confirmDeletions(plans, namespace))) return { kind: 'retry' };
+      if (!(await this.#execute(plans, namespace))) return this.#giveUp(plans, namespace);
+      for (const plan of plans) this.#report(plan, namespace);
+      return outcomeOf(plans);
+    } finally {
+      for (const { state } of plans) state.inHand--;
+    }
   };
 
   /** What one policy needs; undefined when there is nothing to say about it now. */
@@ -137,25 +152,62 @@ export class NamespaceReconciler {
     return plan;
   }
 
+  /** Whether what the plans rest on that delete children still holds; deletions of which that cannot be told have failed. */
+  async #confirmDeletions(plans: readonly Plan[], namespace: CachedNamespace): Promise<boolean> {
+    for (const { policy, steps } of plans) {
+      const deletions = steps.filter(({ change, result }) => change.kind === 'delete' && result === 'todo');
+      // A policy that is being deleted never comes back: its children go whatever else has changed.
+      if (deletions.length === 0 || policy.object.metadata.deletionTimestamp !== undefined) continue;
+      try {
+        if (!(await this.#options.grounds.hold(namespace, policy))) return false;
+      } catch (error) {
+        for (const step of deletions) Object.assign(step, { result: 'failed', error } satisfies Partial<Step>);
+      }
+    }
+    return true;
+  }
+
   /**
    * Runs the steps of all plans, each kind after the other; see {@link stepOf}. False when there is nothing to report:
    * the namespace is going, or this process does not lead any more.
    */
   async #execute(plans: readonly Plan[], namespace: CachedNamespace): Promise<boolean> {
     for (const number of [0, 1, 2, 3]) {
-      const writes: Promise<void>[] = [];
+      const writes: [plan: Plan, step: Step][] = [];
       for (const plan of plans) {
         for (const step of plan.steps) {
           if (step.result !== 'todo' || stepOf(step.change) !== number) continue;
           if (isTooEarly(plan, step)) step.result = 'withheld';
-          else writes.push(this.#write(plan, step, namespace));
+          else writes.push([plan, step]);
         }
       }
-      await Promise.all(writes);
+      await this.#writeAll(writes, namespace);
       const results = plans.flatMap(({ steps }) => steps.map(({ result }) => result));
       if (results.includes('namespace-gone') || results.includes('not-leader')) return false;
     }
     return true;
+  }
+
+  /**
+   * What comes after steps that were not all run. A namespace that is going is left alone, but not before its own event
+   * says so: for a moment, the API server may take a namespace for the one that had its name before, and refuse.
+   */
+  #giveUp(plans: readonly Plan[], namespace: CachedNamespace): Outcome {
+    if (plans.every(({ steps }) => steps.every(({ result }) => result !== 'namespace-gone'))) return DONE;
+    for (const { selected, state, policy } of plans) {
+      if (!selected || state.tally.get(namespace.name) !== undefined) continue;
+      state.tally.set(namespace.name, PENDING);
+      this.#options.onReport(policy.name);
+    }
+    return { kind: 'retry' };
+  }
+
+  async #writeAll(writes: readonly [plan: Plan, step: Step][], namespace: CachedNamespace): Promise<void> {
+    const queue = writes.values();
+    const takeTurns = async (): Promise<void> => {
+      for (const [plan, step] of queue) await this.#write(plan, step, namespace);
+    };
+    await Promise.all(Array.from({ length: Math.min(MAX_WRITES_AT_A_TIME, writes.length) }, takeTurns));
   }
 
   async #write(plan: Plan, step: Step, namespace: CachedNamespace): Promise<void> {

@@ -38,6 +38,8 @@ export class PolicyState {
   acceptedSelector: string | undefined;
   /** Deletions that wait for a person, and for which selector. */
   held: (HeldDeletion & { readonly selector: string }) | undefined;
+  /** How many reconciles of namespaces are at work for the policy: what they write may not be in the cache yet. */
+  inHand = 0;
   /** Decided when the policy is being deleted; until then its children are left alone. */
   removal: Removal | undefined;
   /** What all namespaces were last told to look at; see the policy reconciler. */

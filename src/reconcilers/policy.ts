@@ -4,7 +4,7 @@ import { ANNOTATION_APPROVED_GENERATION, FINALIZER } from '../api/names.ts';
 import { DONE, type Outcome } from '../controller/controller.ts';
 import type { Lane } from '../controller/workqueue.ts';
 import { RESOURCES, type KubeClient, type PatchOperation } from '../kube/client.ts';
-import { isConflict, isNotFound } from '../kube/errors.ts';
+import { FencedError, isConflict, isNotFound } from '../kube/errors.ts';
 import type { EventRecorder } from '../kube/events.ts';
 import type { Logger } from '../observability/log.ts';
 import type { Metrics } from '../observability/metrics.ts';
@@ -45,6 +45,8 @@ export interface PolicyReconcilerOptions {
 const STATUS_EVERY_MS = 2_000;
 /** A small roll-out is over by then, and is told as done at once. */
 const STATUS_AFTER_ROLLOUT_MS = 150;
+/** How soon to look again whether writes that were on their way when a policy was deleted have been answered. */
+const IN_HAND_AGAIN_MS = 100;
 
 /** What all children of a policy would be made from; nothing depends on this namespace but variables. */
 const NO_NAMESPACE = { name: '', labels: {} };
@@ -75,6 +77,7 @@ export class PolicyReconciler {
         ? await this.#keep(policy, state)
         : await this.#remove(policy, state);
     } catch (error) {
+      if (error instanceof FencedError) return DONE;
       // Gone or changed since it was cached: its event is on the way.
       if (isConflict(error) || isNotFound(error)) return { kind: 'retry' };
       throw error;
@@ -129,8 +132,12 @@ export class PolicyReconciler {
       }
       return this.#writeStatus(policy, state, undefined);
     }
+    // A child that comes when its policy is gone would be the garbage collector's, which knows no order.
+    if (state.inHand > 0) return { kind: 'after', ms: IN_HAND_AGAIN_MS };
     const finalizers = policy.object.metadata.finalizers.filter((name) => name !== FINALIZER);
     await this.#patch(policy, [{ op: 'add', path: '/metadata/finalizers', value: finalizers }]);
+    // With its last finalizer the policy itself goes; the answer shows it as it was before.
+    if (finalizers.length === 0) caches.policies.removeOwn(policy);
     logger.info('Released BaselinePolicy', { policy: policy.name });
     return DONE;
   }
@@ -249,8 +256,9 @@ export class PolicyReconciler {
     if (sameStatus(policy.object.status, status)) return DONE;
     const waitMs = state.statusWrittenAt + STATUS_EVERY_MS - monotonic();
     if (waitMs > 0) return { kind: 'after', ms: waitMs };
-    state.statusWrittenAt = monotonic();
     await this.#patch(policy, [{ op: 'add', path: '/status', value: status }], 'status');
+    // Only what was written counts: after a failure the queue waits, longer each time.
+    state.statusWrittenAt = monotonic();
     return DONE;
   }
 

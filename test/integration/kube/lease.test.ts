@@ -247,11 +247,9 @@ describe('LeaderElector', function () {
     );
     const taken = performance.now() - since;
     assert.equal(together, false);
+    assert.deepEqual(told, ['a started', 'a stopped'], 'told by then, too');
     assert.ok(lost > 0 && lost <= DEADLINE_MS + 50, `expected a to stop by its deadline, got ${lost} ms`);
     assert.ok(taken - lost >= (LEASE_MS - DEADLINE_MS) / 2, `expected a gap, got ${lost} ms and ${taken} ms`);
-    await eventually(() => {
-      assert.deepEqual(told, ['a started', 'a stopped']);
-    });
     proxy.resume();
     await consistently(
       () => {
@@ -323,6 +321,13 @@ describe('LeaderElector', function () {
     assert.equal(await holder(), 'usurper');
   });
 
+  it('takes durations of any number of milliseconds', async () => {
+    const a = elector('a', direct, { renewDeadlineMs: DEADLINE_MS + 1.5 });
+    a.start();
+    await leads(a);
+    await renewed();
+  });
+
   it('takes a Lease at once that nobody holds', async () => {
     await hold({ holderIdentity: '', leaseDurationSeconds: 3600, leaseTransitions: 4 });
     const started = performance.now();
@@ -378,6 +383,36 @@ describe('LeaderElector', function () {
       await looked(2);
       assert.equal(a.isLeader(), false);
       assert.equal(await holder(), 'other');
+    });
+
+    it('does not lead by an answer that it sees only after its deadline', async () => {
+      const a = skewed();
+      a.start();
+      await leads(a);
+      // As when the process is stopped while its renewal is on the way, and another one has taken over meanwhile.
+      const { promise: seen, resolve } = Promise.withResolvers<undefined>();
+      let renewals = 0;
+      proxy.intercept = ({ method }) => {
+        if (method !== 'PUT') return 'black-hole';
+        return ++renewals > 1
+          ? 'black-hole'
+          : {
+              onAnswer: () => {
+                skew += DEADLINE_MS;
+                resolve(undefined);
+              },
+            };
+      };
+      await seen;
+      await eventually(() => {
+        assert.deepEqual(told, ['a started', 'a stopped']);
+      });
+      await consistently(
+        () => {
+          assert.deepEqual([a.isLeader(), told.length], [false, 2]);
+        },
+        { for: 3 * RETRY_MS },
+      );
     });
 
     it('stops to lead by it, without any request', async () => {

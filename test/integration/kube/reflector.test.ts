@@ -166,6 +166,29 @@ describe('Reflector', function () {
       assert.equal(watches().length, 1);
     });
 
+    it('reads fewer objects a page where they are large, and more again where they are not', async () => {
+      // They come after the large ones, by their names.
+      await createMany(30);
+      const large = Array.from({ length: 9 }, (_, index) => `large-${index}`);
+      await Promise.all(large.map((name) => create(name, 'x'.repeat(900_000))));
+      await synced();
+      await holds();
+      const limits = lists().map(({ url }) => Number(url.searchParams.get('limit')));
+      assert.deepEqual(limits.slice(0, 5), [500, 125, 31, 7, 1]);
+      assert.ok(
+        limits.some((limit, index) => limit < (limits[index + 1] ?? 0)),
+        limits.join(),
+      );
+      assert.ok((limits.at(-1) ?? 0) >= 8, limits.join());
+    });
+
+    it('reads one object however large it is', async () => {
+      await create('largest', 'x'.repeat(1_000_000));
+      newReflector({ pageSize: 1 });
+      await synced();
+      await holds(['largest']);
+    });
+
     it('syncs on an empty list', async () => {
       await synced();
       assert.equal(store.size, 0);
@@ -304,6 +327,33 @@ describe('Reflector', function () {
       await holds(['a']);
       assert.equal(lists().length, 1);
       assert.equal(watches().length, 1 + 2 + 1);
+    });
+
+    it('tells once when the API server answers again after failures', async () => {
+      let recoveries = 0;
+      newReflector({ onRecovered: () => recoveries++ });
+      await synced();
+      inject(isWatch, { status: 500 });
+      proxy.cut();
+      await create('a');
+      await holds(['a']);
+      assert.equal(recoveries, 1);
+    });
+
+    it('forgets its failures when it has held until a resync ends it', async () => {
+      await synced();
+      proxy.cut();
+      await eventually(() => {
+        assert.equal(watches().length, 2);
+      });
+      await eventually(() => {
+        assert.ok(performance.now() - (watches()[1]?.at ?? 0) > 1_000);
+      });
+      reflector.resync();
+      await eventually(() => {
+        assert.equal(watches().length, 3);
+      });
+      assert.ok((await logged()).includes('Recovered'));
     });
 
     it('waits longer after each failure', async () => {

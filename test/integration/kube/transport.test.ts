@@ -7,7 +7,14 @@ import { ControlPlane } from '../../../hack/envtest/control-plane.ts';
 import type { KubernetesObject } from '../../../src/api/metadata.ts';
 import type { NetworkPolicy } from '../../../src/api/networkpolicy.ts';
 import { KubeClient, RESOURCES } from '../../../src/kube/client.ts';
-import { APIError, ConnectionError, isAlreadyExists, isConflict, isNamespaceGone } from '../../../src/kube/errors.ts';
+import {
+  APIError,
+  ConnectionError,
+  FencedError,
+  isAlreadyExists,
+  isConflict,
+  isNamespaceGone,
+} from '../../../src/kube/errors.ts';
 import { type ClusterAccess, loadClusterAccess } from '../../../src/kube/kubeconfig.ts';
 import { Transport } from '../../../src/kube/transport.ts';
 import { eventually } from '../../support/await.ts';
@@ -393,6 +400,73 @@ describe('Transport and KubeClient', function () {
       const paths = proxy.requests.map(({ url }) => url.pathname);
       assert.deepEqual(paths, ['/api/v1/namespaces/default', '/api/v1/namespaces/default']);
       assert.equal(observed.length, 2, 'what was not sent is not measured');
+    });
+  });
+
+  describe('when this process may not write any more', () => {
+    let mayWrite: boolean;
+    let fenced: KubeClient;
+
+    beforeEach(() => {
+      mayWrite = true;
+      fenced = new KubeClient(transport, () => mayWrite);
+    });
+
+    const create = () =>
+      fenced.create(RESOURCES.networkPolicies, JSON.stringify({ metadata: { name: 'fenced' } }), 'default');
+    const NOT_SENT =
+      /^FencedError: POST \/apis\/networking\.k8s\.io\/v1\/namespaces\/default\/networkpolicies\?.*: not sent/;
+
+    it('sends no write of any kind, but reads', async () => {
+      mayWrite = false;
+      const object = { metadata: { name: 'fenced', namespace: 'default' } };
+      const seen = { uid: 'u', resourceVersion: '1' };
+      await assert.rejects(create(), FencedError);
+      await assert.rejects(fenced.createText(RESOURCES.networkPolicies, '{}', 'default'), FencedError);
+      await assert.rejects(fenced.replace(RESOURCES.networkPolicies, object), FencedError);
+      await assert.rejects(fenced.patch(RESOURCES.networkPolicies, object.metadata, []), FencedError);
+      await assert.rejects(fenced.remove(RESOURCES.networkPolicies, object.metadata, seen), FencedError);
+      await fenced.get(RESOURCES.namespaces, 'default');
+      assert.deepEqual(
+        proxy.requests.map(({ method }) => method),
+        ['GET'],
+      );
+      assert.equal(observed.length, 1, 'what was not sent is not measured');
+    });
+
+    it('does not send one again that waited to come back', async () => {
+      first(() => {
+        mayWrite = false;
+        return { status: 429, headers: { 'retry-after': '1' } };
+      });
+      await assert.rejects(create(), NOT_SENT);
+      assert.equal(proxy.requests.length, 1);
+    });
+
+    it('does not send one that waited behind others', async () => {
+      const answered = Promise.withResolvers<'pass'>();
+      first(...[1, 2, 3, 4].map((): Intercept => () => answered.promise));
+      const held = [1, 2, 3, 4].map(getDefault);
+      const waiting = create();
+      mayWrite = false;
+      answered.resolve('pass');
+      await assert.rejects(waiting, NOT_SENT);
+      await Promise.all(held);
+      assert.equal(proxy.requests.length, 4);
+      await fenced.get(RESOURCES.namespaces, 'default');
+    });
+
+    it('does not send one that waited for its connection', async () => {
+      proxy.stall();
+      const waiting = create();
+      await eventually(() => {
+        assert.equal(proxy.accepted, 1);
+      });
+      mayWrite = false;
+      proxy.resume();
+      await assert.rejects(waiting, NOT_SENT);
+      await fenced.get(RESOURCES.namespaces, 'default');
+      assert.deepEqual([proxy.requests.length, proxy.accepted], [1, 1], 'the connection is as good as new');
     });
   });
 

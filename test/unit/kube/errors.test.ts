@@ -38,6 +38,12 @@ const CASES: readonly [what: string, error: unknown, kinds: readonly string[]][]
 describe('The errors of the API', () => {
   const kinds = { isNotFound, isConflict, isAlreadyExists, isExpired, isNamespaceGone };
 
+  it('keeps the beginning of a long message', () => {
+    const { message } = apiError(422, { message: `NetworkPolicy "a" is invalid: [${'spec, '.repeat(100_000)}]` });
+    assert.match(message, /^GET \/x: 422 NetworkPolicy "a" is invalid: \[spec, spec, /);
+    assert.ok(message.length < 1_100, `${message.length}`);
+  });
+
   for (const [what, error, expected] of CASES) {
     it(`tells ${what} from the others`, () => {
       const actual = Object.entries(kinds).filter(([, holds]) => holds(error));

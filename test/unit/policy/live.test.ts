@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { recognizeCreated, trimNetworkPolicy, type LiveNetworkPolicy } from '../../../src/policy/live.ts';
 import type { NetworkPolicy } from '../../../src/api/networkpolicy.ts';
 import { childOf, foreign, live, namespace, otherOwner, policy, type LiveBuilder } from '../../support/fixtures.ts';
@@ -148,6 +150,23 @@ describe('recognizeCreated', () => {
   it('makes of an answer what trimming it would make', () => {
     assert.deepEqual(recognized(answer()), trimNetworkPolicy(JSON.parse(answer()) as NetworkPolicy, undefined, same));
     assert.equal(recognized(answer())?.resourceVersion, '7');
+  });
+
+  it('keeps nothing of the answer alive but what it tells', () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const uid = '0dd1b32b-79a1-4f5e-b9d3-8e2b0d5a1f00';
+    const large = (): string =>
+      answer((text) =>
+        text.replace('a-uid', uid).replace('"manager":', `"subresource":"${'x'.repeat(1e6)}","manager":`),
+      );
+    collect();
+    const before = process.memoryUsage().heapUsed;
+    const records = Array.from({ length: 30 }, () => recognized(large()));
+    collect();
+    const grown = process.memoryUsage().heapUsed - before;
+    assert.equal(records.filter((record) => record?.uid === uid).length, 30);
+    assert.ok(grown < 5e6, `30 records of answers of 1 MB hold ${grown} bytes`);
   });
 
   for (const [what, edit] of [
