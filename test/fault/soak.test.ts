@@ -172,7 +172,8 @@ describe(`soak of ${TOTAL_MS / MINUTE_MS} minutes, seed ${SEED}`, function () {
   }
 
   it('ends converged, and holds no more than in the beginning', async () => {
-    const random = fc.sample(operations, { numRuns: 100_000, seed: SEED })[Symbol.iterator]();
+    // Without bias: a few namespaces that are hit all the time would be fought over.
+    const random = fc.sample(fc.noBias(operations), { numRuns: 100_000, seed: SEED })[Symbol.iterator]();
     await churn(WARM_UP_MS, random);
     const first = await settle();
     const done = await churn(TOTAL_MS - WARM_UP_MS, random);

@@ -84,7 +84,7 @@ export class OperatorProcess {
         assert.equal(this.#process.exitCode, null, `the operator ended: ${this.#stderr}${JSON.stringify(this.log)}`);
         assert.equal((await fetch(`${this.url('health')}/readyz`)).status, 200, JSON.stringify(this.log.at(-1)));
       },
-      { timeout: 20_000 },
+      { timeout: 60_000 },
     );
   }
 
