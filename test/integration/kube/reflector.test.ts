@@ -575,7 +575,7 @@ describe('Reflector', function () {
       assert.equal(watches()[0]?.url.searchParams.get('timeoutSeconds'), '450');
     });
 
-    it('tells the store how far it is, so that late answers to writes are ignored', async () => {
+    it('tells the store what has ended, so that late answers to writes are ignored', async () => {
       await synced();
       await create('a');
       const written = await maps.get('a');
