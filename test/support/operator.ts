@@ -62,7 +62,12 @@ export class OperatorProcess {
   /** Starts an operator and resolves when its caches are synced. */
   static async start(options: OperatorProcessOptions): Promise<OperatorProcess> {
     const operator = OperatorProcess.spawn(options);
-    await operator.ready();
+    try {
+      await operator.ready();
+    } catch (error) {
+      operator.signal('SIGKILL');
+      throw error;
+    }
     return operator;
   }
 
