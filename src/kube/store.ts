@@ -16,8 +16,8 @@ export type StoreListener<T> = (before: T | undefined, after: T | undefined) => 
 /** Keeps of an object what its readers need; undefined when nothing of it matters. */
 export type Trim<T> = (object: KubernetesObject, before: T | undefined) => T | undefined;
 
-/** Deletions that are remembered one by one; about as many as a cluster sees while one answer is on its way. */
-const MAX_ENDED = 1_000;
+/** Deletions that are remembered one by one; more than come while one answer is on its way. */
+const MAX_ENDED = 250;
 
 const EMPTY: ReadonlyMap<string, never> = new Map<string, never>();
 

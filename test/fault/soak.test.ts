@@ -21,8 +21,10 @@ const API_SERVER_RESTART_MS = LONG_FORM ? 5 * MINUTE_MS : 40_000;
 const SETTLE_TIMEOUT_MS = 5 * MINUTE_MS;
 /** Two levels that are so far apart and alike are those of an operator at rest. */
 const REST_MS = 5_000;
-/** How far a level may be from the first one. */
+/** How far a level may be above the first one. */
 const TOLERANCE = 0.1;
+/** Of so few timers a tenth is none, and one or two more may just be due. */
+const TIMERS_DUE = 2;
 /** Bound of what an operator may act on that has just changed: the churn does not wait for it. */
 const LAG_MS = 20_000;
 const RUN = 'soak';
@@ -186,7 +188,8 @@ describe(`soak of ${TOTAL_MS / MINUTE_MS} minutes, seed ${SEED}`, function () {
         const level = await inspector.level();
         for (const key of ['fileDescriptors', 'timers', 'entries', 'heap'] as const) {
           const story = JSON.stringify({ seed: SEED, done, first, level });
-          assert.ok(level[key] <= first[key] * (1 + TOLERANCE), `${key} is above what it was: ${story}`);
+          const most = first[key] * (1 + TOLERANCE) + (key === 'timers' ? TIMERS_DUE : 0);
+          assert.ok(level[key] <= most, `${key} is above what it was: ${story}`);
         }
         return level;
       },

@@ -17,6 +17,9 @@ const LOST = 50;
 /** How soon after its creation a namespace is deleted: before it has any child, among its children, after the last. */
 const LIVES_MS = [0, 5, 20, 60, 200, 1_000];
 
+/** What is on its way to a namespace when that is deleted and created again may come to the new one; milliseconds. */
+const LAG_MS = 2_000;
+
 describe('A storm of namespaces that are created, deleted and created again', function () {
   this.timeout(LONG_FORM ? 400_000 : 180_000);
   let demo: Demo;
@@ -25,7 +28,7 @@ describe('A storm of namespaces that are created, deleted and created again', fu
   before(async () => {
     // Namespaces go by the work of the kube-controller-manager.
     demo = await Demo.start({ faults: true, controlPlane: { controllerManager: true } });
-    oracle = await Oracle.start(demo.kube);
+    oracle = await Oracle.start(demo.kube, LAG_MS);
   });
 
   afterEach(() => {

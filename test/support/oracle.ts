@@ -226,7 +226,8 @@ function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], 
     };
     if (event.type === 'ADDED') {
       removed.delete(keyOf(event));
-      if (rule !== DENY) return;
+      // In a namespace that is going nothing starts any more; a create that was on its way may still come.
+      if (rule !== DENY || namespaceViews.some(({ terminating }) => terminating)) return;
       blameIf(({ spec }) => allowsOf(spec).some((allow) => !seems(allow)), 'default-deny came before an allow');
     } else if (event.type === 'DELETED') {
       // The namespace controller takes everything, in no order.
@@ -252,8 +253,8 @@ function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], 
   for (const event of events) {
     switch (event.resource) {
       case 'namespaces':
-        if (event.type === 'DELETED') namespaces.delete(event.name);
-        else namespaces.set(event.name, event);
+        // Created again under its name, it is for a while still the old one to who lags.
+        namespaces.set(event.name, event.type === 'DELETED' ? { ...event, terminating: true } : event);
         break;
       case 'baselinepolicies':
         if (event.type === 'DELETED') policies.delete(event.name);
