@@ -98,7 +98,7 @@ export class WorkQueue {
     this.#onReady();
   }
 
-  /** Adds a key after a time; of several waits the earliest counts. */
+  /** Adds a key after a time, unless it is taken before; of several waits the earliest counts. */
   addAfter(key: string, ms: number): void {
     if (this.#closed) return;
     if (ms <= 0) {
@@ -149,13 +149,7 @@ export class WorkQueue {
 
   /** Adds all keys that wait because they failed: what they failed of may be over. Their failures stay counted. */
   hasten(): void {
-    for (const key of this.#failures.keys()) {
-      const waiting = this.#delayed.get(key);
-      if (waiting === undefined) continue;
-      clearTimeout(waiting.timer);
-      this.#delayed.delete(key);
-      this.add(key, 'backlog');
-    }
+    for (const key of this.#failures.keys()) if (this.#endWait(key)) this.add(key, 'backlog');
   }
 
   /** How often a key has failed in a row. */
@@ -174,6 +168,8 @@ export class WorkQueue {
         if (lane === demoted) this.#demotedProcessing.add(key);
         const addedAt = this.#dirty.get(key) ?? this.#now();
         this.#dirty.delete(key);
+        // Whatever it was to be looked at for later is seen now.
+        this.#endWait(key);
         this.#processing.add(key);
         this.#observer?.observeDepth(this.depth);
         this.#observer?.observeQueueDuration((this.#now() - addedAt) / 1000);
@@ -211,6 +207,12 @@ export class WorkQueue {
   close(): void {
     this.#closed = true;
     this.clear();
+  }
+
+  /** Ends the wait of a key; says whether it had one. */
+  #endWait(key: string): boolean {
+    clearTimeout(this.#delayed.get(key)?.timer);
+    return this.#delayed.delete(key);
   }
 
   #queue(key: string, lane: Lane): void {

@@ -190,6 +190,20 @@ describe('WorkQueue', () => {
     assert.equal(queue.tracked, 0);
   });
 
+  it('forgets that a key waits when it is taken before, but not when it is told to wait while it is worked on', () => {
+    queue.addAfter('a', 1_000);
+    queue.add('a');
+    assert.deepEqual(takeAll(), ['a']);
+    assert.equal(queue.tracked, 0, 'what it waited for is seen now');
+    queue.addAfter('a', 100);
+    queue.done('a');
+    pass(100);
+    assert.deepEqual(takeAll(), ['a']);
+    queue.done('a');
+    pass(1_000);
+    assert.deepEqual(takeAll(), []);
+  });
+
   it('lets a failing key wait 5 ms, then twice as long each time, up to 1000 s; each key alone', () => {
     const waits = Array.from({ length: 20 }, () => queue.addRateLimited('a'));
     const doubling = Array.from({ length: 18 }, (_, failures) => 5 * 2 ** failures);
