@@ -14,8 +14,7 @@ const PROCESS = fileURLToPath(new URL('./cluster-access-process.ts', import.meta
  */
 export async function readClusterAccess(path: string | undefined, env: NodeJS.ProcessEnv): Promise<ClusterAccess> {
   const args = [PROCESS, ...(path === undefined ? [] : [path])];
-  const { stdout } = await promisify(execFile)(process.execPath, args, { env, maxBuffer: 2 ** 24 });
-  const reply = JSON.parse(stdout) as ClusterAccessReply;
+  const reply = JSON.parse(await outputOf(args, env)) as ClusterAccessReply;
   if ('error' in reply) throw new KubeconfigError(reply.error);
   const { server, tls, proxy, headers, renewal } = reply;
   return {
@@ -25,6 +24,19 @@ export async function readClusterAccess(path: string | undefined, env: NodeJS.Pr
     renewal,
     headers: await renewHeaders(renewal, headers, path, env),
   };
+}
+
+async function outputOf(args: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {
+  try {
+    return (await promisify(execFile)(process.execPath, args, { env, maxBuffer: 2 ** 24 })).stdout;
+  } catch (error) {
+    const { signal, stderr = '' } = error as { signal?: string | null; stderr?: string };
+    if (typeof signal !== 'string') throw error;
+    const why = stderr.includes('heap out of memory')
+      ? 'it has too little memory; give --max-old-space-size in NODE_OPTIONS more'
+      : 'somebody or something ended it';
+    throw new KubeconfigError(`Expected the process that reads the kubeconfig to end by itself, got ${signal}: ${why}`);
+  }
 }
 
 async function renewHeaders(

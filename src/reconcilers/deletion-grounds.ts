@@ -16,8 +16,8 @@ export class DeletionGrounds {
   readonly #client: KubeClient;
   readonly #caches: Caches;
   readonly #monotonic: () => number;
-  /** What was read last of each policy, by its name. */
-  readonly #policies = new Map<string, { readonly resourceVersion: string; readonly at: number }>();
+  /** When it was last asked whether a policy is still what was cached. */
+  readonly #confirmedAt = new WeakMap<CachedPolicy, number>();
 
   /** @param monotonic clock in milliseconds */
   constructor(client: KubeClient, caches: Caches, monotonic: () => number) {
@@ -45,19 +45,15 @@ export class DeletionGrounds {
     return current.metadata.resourceVersion === resourceVersion;
   }
 
-  async #policyHolds({ name, resourceVersion }: CachedPolicy): Promise<boolean> {
-    const read = this.#policies.get(name);
-    const isFresh = read !== undefined && this.#monotonic() - read.at < POLICY_HOLDS_MS;
-    if (isFresh && read.resourceVersion === resourceVersion) return true;
+  async #policyHolds(policy: CachedPolicy): Promise<boolean> {
     const at = this.#monotonic();
-    const current = await orGone(this.#client.get<BaselinePolicy>(RESOURCES.baselinePolicies, name));
-    if (current === undefined) {
-      this.#policies.delete(name);
-      return false;
-    }
-    this.#policies.set(name, { resourceVersion: current.metadata.resourceVersion ?? '', at });
+    if (at - (this.#confirmedAt.get(policy) ?? Number.NEGATIVE_INFINITY) < POLICY_HOLDS_MS) return true;
+    const current = await orGone(this.#client.get<BaselinePolicy>(RESOURCES.baselinePolicies, policy.name));
+    if (current === undefined) return false;
     this.#caches.policies.observeWrite(current);
-    return current.metadata.resourceVersion === resourceVersion;
+    if (current.metadata.resourceVersion !== policy.resourceVersion) return false;
+    this.#confirmedAt.set(policy, at);
+    return true;
   }
 }
 

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { Demo } from '../support/demo.ts';
 import { chaos } from '../support/faults.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
@@ -28,10 +29,12 @@ describe('any mix of faults', function () {
   for (const seed of SEEDS) {
     it(`comes to the same end through the faults of seed ${seed}`, async () => {
       const run = `seed${seed}`;
-      demo.proxy.intercept = chaos(seed, { requests: 0.2, watches: 0.3, events: 0.2 });
+      const made = { requests: 0, watches: 0, events: 0 };
+      demo.proxy.intercept = chaos(seed, { requests: 0.2, watches: 0.3, events: 0.2 }, made);
       demo.proxy.cut();
       await new Workload(demo, oracle, run).perform();
       demo.proxy.intercept = () => 'pass';
+      for (const [kind, count] of Object.entries(made)) assert.ok(count > 0, `no fault of ${kind} was made`);
       await assertSameOutcome(demo, oracle, run, clean);
     });
   }

@@ -131,14 +131,17 @@ export interface ChaosRates {
   readonly events: number;
 }
 
+/** How many faults of each kind a {@link chaos} has made. */
+export type ChaosTally = Record<keyof ChaosRates, number>;
+
 /** What a chaos does to events: whatever a reader can notice. */
 const NOTICEABLE = EVENT_FAULTS.filter((fault) => fault !== 'lose');
 
 /**
  * Random faults of all kinds that a client can notice, the same for the same seed: what happens to a request depends on
- * the seed, the request and how often it came before, not on the order among different requests.
+ * the seed, the request and how often it came before, not on the order among different requests. Counts in `made`.
  */
-export function chaos(seed: number, rates: ChaosRates): Intercept {
+export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Intercept {
   const seen = new Map<string, number>();
   const draw = (key: string): ((below: number) => number) => {
     const nth = (seen.get(key) ?? 0) + 1;
@@ -158,13 +161,19 @@ export function chaos(seed: number, rates: ChaosRates): Intercept {
     const random = draw(`${request.method} ${request.url.pathname} ${watch}`);
     const hit = random(1000) < 1000 * (watch ? rates.watches : rates.requests);
     if (watch) {
-      if (hit) return pick<Fault>([expired(), 'reset', refusal(503, 'ServiceUnavailable')], random);
+      if (hit) {
+        made.watches++;
+        return pick<Fault>([expired(), 'reset', refusal(503, 'ServiceUnavailable')], random);
+      }
       return faultyWatch(() => {
         const event = draw(`${resource} event`);
-        return event(1000) < 1000 * rates.events ? pick(NOTICEABLE, event) : undefined;
+        if (event(1000) >= 1000 * rates.events) return undefined;
+        made.events++;
+        return pick(NOTICEABLE, event);
       });
     }
     if (!hit) return 'pass';
+    made.requests++;
     const faults: Fault[] = [
       'reset',
       'lose-answer',

@@ -178,13 +178,18 @@ class Views<T extends View> {
 
 const DENY = 'default-deny';
 
-interface Tampering {
+/** What a test did to a child itself, and the revision of the cluster before. */
+export interface Tampering {
+  /** `namespace/name`. */
   readonly child: string;
   readonly revision: number;
 }
 
-/** Plays the events and says what was wrong after which of them. */
-function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], lagMs: number): Violation[] {
+/**
+ * Plays events, which are in order of revision, and says what was wrong after which of them.
+ * @param lagMs see {@link Oracle.start}
+ */
+export function judge(events: readonly HistoryEvent[], tampered: readonly Tampering[], lagMs: number): Violation[] {
   const namespaces = new Views<NamespaceView>(lagMs);
   const policies = new Views<PolicyView>(lagMs);
   const children = new Map<string, Map<string, string>>();

@@ -75,4 +75,14 @@ describe('readClusterAccess', () => {
       message: `--kubeconfig: the file ${missing} does not exist`,
     });
   });
+
+  it('says what helps when the process has too little memory', async () => {
+    const env = { ...process.env, NODE_OPTIONS: '--max-old-space-size=8' };
+    await assert.rejects(readClusterAccess(kubeconfig({ token: 'fixed' }), env), {
+      name: 'KubeconfigError',
+      message:
+        'Expected the process that reads the kubeconfig to end by itself, got SIGABRT: ' +
+        'it has too little memory; give --max-old-space-size in NODE_OPTIONS more',
+    });
+  });
 });
