@@ -314,6 +314,11 @@ export class Operator {
         status.set({ name }, 0);
         this.#follow();
       },
+      // Nobody waits out a back-off for a server that is back; without it a restart costs up to half a minute of sight.
+      onReachedAgain: () => {
+        for (const reflector of this.#reflectors) reflector.hasten();
+        this.#discovery.hasten();
+      },
     });
   }
 

@@ -29,6 +29,8 @@ export interface LeaderElectorOptions {
   readonly logger: Logger;
   readonly onStartedLeading: () => void;
   readonly onStoppedLeading: () => void;
+  /** Told when a try succeeds after one that failed. Whoever leads or not, the API server is asked every few seconds. */
+  readonly onReachedAgain?: () => void;
   /** Monotonic clock in milliseconds; expiry is never judged by wall clocks, which differ and jump. */
   readonly monotonic?: () => number;
 }
@@ -129,8 +131,11 @@ export class LeaderElector {
   async #tryAcquireOrRenew(): Promise<boolean> {
     try {
       const won = this.#leading ? await this.#renew() : await this.#acquire();
-      if (this.#failures > 0) this.#logger.info('Reached the Lease again', { failures: this.#failures });
-      this.#failures = 0;
+      if (this.#failures > 0) {
+        this.#logger.info('Reached the Lease again', { failures: this.#failures });
+        this.#failures = 0;
+        this.#options.onReachedAgain?.();
+      }
       return won;
     } catch (error) {
       if (isConflict(error) || isAlreadyExists(error)) {

@@ -101,10 +101,11 @@ export class Reflector {
   #synced = false;
   #failure: unknown;
   #failures = 0;
-  /** Whether the list was made anew after a 410, and no watch has held since. */
+  /** Whether the last failure was a 410: the list was made anew for it, and no watch has held since. */
   #expired = false;
   #mustList = true;
   #endWatch: (() => void) | undefined;
+  #endWait: (() => void) | undefined;
   readonly #whenSynced = Promise.withResolvers<undefined>();
 
   constructor(options: ReflectorOptions) {
@@ -152,6 +153,12 @@ export class Reflector {
     this.#endWatch?.();
   }
 
+  /** Ends a wait between two tries: the API server is back. What it refuses, as what it does not know, is waited out. */
+  hasten(): void {
+    const refused = this.#failure instanceof APIError && this.#failure.status < 500;
+    if (!refused) this.#endWait?.();
+  }
+
   /** Ends the watch and resolves when nothing more will be taken in. */
   async stop(): Promise<void> {
     this.#stopped.abort();
@@ -172,9 +179,11 @@ export class Reflector {
         if (this.#isStopped()) break;
         // What can't be resumed or can't be read is listed anew; anything else goes on from where it was.
         this.#mustList ||= isExpired(error) || isNotFound(error) || error instanceof GarbledEventError;
-        // A resourceVersion that is too old is nothing unusual, but one straight from a list is.
-        if (isExpired(error) && !this.#expired) this.#expired = true;
-        else await this.#backOff(error);
+        // A resourceVersion that is too old is nothing unusual, as when the server has restarted meanwhile, but one that
+        // comes straight from a list is.
+        const fromList = this.#expired;
+        this.#expired = isExpired(error);
+        if (!this.#expired || fromList) await this.#backOff(error);
       }
     }
   }
@@ -344,7 +353,13 @@ export class Reflector {
   }
 
   async #wait(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.#stopped.signal }).catch(() => undefined);
+    const ended = new AbortController();
+    this.#endWait = () => {
+      ended.abort();
+    };
+    const signal = AbortSignal.any([this.#stopped.signal, ended.signal]);
+    await delay(ms, undefined, { signal }).catch(() => undefined);
+    this.#endWait = undefined;
   }
 }
 

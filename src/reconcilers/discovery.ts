@@ -85,12 +85,17 @@ export class AddressDiscovery {
     for (const source of this.#sources()) source.resync();
   }
 
+  /** Tries again now what failed: the API server is back. */
+  hasten(): void {
+    for (const source of this.#sources()) source.hasten();
+  }
+
   /** Ends all watches. */
   async stop(): Promise<void> {
     await Promise.all(this.#sources().map((source) => source.stop()));
   }
 
-  #sources(): { resync: () => void; stop: () => Promise<void> }[] {
+  #sources(): Pick<Source<CachedObject>, 'resync' | 'hasten' | 'stop'>[] {
     return [this.#kubeDNS, this.#apiServerService, this.#apiServerSlices];
   }
 
@@ -147,6 +152,10 @@ class Source<T extends CachedObject> {
 
   resync(): void {
     this.#current?.reflector.resync();
+  }
+
+  hasten(): void {
+    this.#current?.reflector.hasten();
   }
 
   async stop(): Promise<void> {

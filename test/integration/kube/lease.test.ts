@@ -425,8 +425,9 @@ describe('LeaderElector', function () {
     });
   });
 
-  it('says in the log that it cannot reach the Lease, not each time, and when it can again', async () => {
-    const a = elector('a', proxied, { namespace: 'missing' });
+  it('says that it cannot reach the Lease, not each time, and when it can again', async () => {
+    let reachedAgain = 0;
+    const a = elector('a', proxied, { namespace: 'missing', onReachedAgain: () => reachedAgain++ });
     a.start();
     await eventually(() => {
       assert.ok(proxy.requests.length >= 10);
@@ -434,6 +435,7 @@ describe('LeaderElector', function () {
     await world.namespaces.create({ metadata: { name: 'missing' } });
     await leads(a);
     await a.stop();
+    assert.equal(reachedAgain, 1);
     log.end();
     const lines = (await log.toArray()).join('').split('\n').filter(Boolean);
     const logged = lines.map((line) => JSON.parse(line) as { msg: string; failures?: number });

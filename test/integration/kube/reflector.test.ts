@@ -15,6 +15,7 @@ import { Transport } from '../../../src/kube/transport.ts';
 import { createLogger } from '../../../src/observability/log.ts';
 import { consistently, eventually } from '../../support/await.ts';
 import { FaultProxy, type Fault, type LineEdit, type ProxiedRequest } from '../../support/fault-proxy.ts';
+import { expired } from '../../support/faults.ts';
 import { KubeClient as TestClient, type Manifest, type ResourceClient } from '../../support/kube.ts';
 
 interface ConfigMap extends KubernetesObject {
@@ -368,6 +369,34 @@ describe('Reflector', function () {
       assert.ok(third - second >= 1_595 && third - second < 2_500, String(third - second));
     });
 
+    it('tries at once when told that the API server is back', async () => {
+      await synced();
+      inject(isWatch, 'reset', { status: 500 }, 'reset');
+      proxy.cut();
+      await eventually(() => {
+        assert.equal(watches().length, 4);
+      });
+      await eventually(() => {
+        reflector.hasten();
+        assert.equal(watches().length, 5);
+      });
+      const [, , , last = 0, hastened = 0] = watches().map(({ at }) => at);
+      assert.ok(hastened - last < 3_100, `waited ${hastened - last} ms, as without being told`);
+      assert.equal(lists().length, 1);
+    });
+
+    it('waits out what the API server refuses, whatever it is told', async () => {
+      await synced();
+      inject(isWatch, { status: 403 });
+      proxy.cut();
+      await eventually(() => {
+        reflector.hasten();
+        assert.equal(watches().length, 3);
+      });
+      const [, first = 0, second = 0] = watches().map(({ at }) => at);
+      assert.ok(second - first >= 795, String(second - first));
+    });
+
     it('comes back when a busy server asks it to, and no later each time', async () => {
       await synced();
       const busy: Fault = { status: 429, headers: { 'retry-after': '1' } };
@@ -421,6 +450,21 @@ describe('Reflector', function () {
       const refused = watches()[1]?.at ?? 0;
       const listed = lists()[1]?.at ?? Infinity;
       assert.ok(listed - refused < 300, `expected no wait, got ${listed - refused} ms`);
+    });
+
+    it('makes a new list at once for a 410 after each failure to connect', async () => {
+      await synced();
+      inject(isWatch, expired(), 'reset', expired());
+      proxy.cut();
+      await eventually(() => {
+        assert.equal(lists().length, 3);
+      });
+      const told = watches()[3]?.at ?? 0;
+      const listed = lists()[2]?.at ?? 0;
+      // The third failure without a watch that held would be waited for 1.6 s.
+      assert.ok(listed >= told && listed - told < 1_500, String(listed - told));
+      await create('a');
+      await holds(['a']);
     });
 
     it('does not list in a loop when every watch is refused with a 410', async () => {
