@@ -52,12 +52,13 @@ export class Workload {
     return `${this.run}-${n}`;
   }
 
-  /** All steps. */
-  async perform(): Promise<void> {
-    await this.fill();
-    await this.changeSpec();
-    await this.tamper();
-    await this.moveNamespaces();
+  /** All steps; `before` is called before each. */
+  async perform(before = (): void => undefined): Promise<void> {
+    const steps = [() => this.fill(), () => this.changeSpec(), () => this.tamper(), () => this.moveNamespaces()];
+    for (const step of steps) {
+      before();
+      await step();
+    }
   }
 
   /** Ten namespaces and the policy. */
