@@ -314,7 +314,7 @@ export class Operator {
         status.set({ name }, 0);
         this.#follow();
       },
-      // Nobody waits out a back-off for a server that is back; without it a restart costs up to half a minute of sight.
+      // Nobody waits out a back-off for a server, or for rights, that are back: it is up to half a minute.
       onReachedAgain: () => {
         for (const reflector of this.#reflectors) reflector.hasten();
         this.#discovery.hasten();

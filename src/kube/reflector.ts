@@ -153,10 +153,9 @@ export class Reflector {
     this.#endWatch?.();
   }
 
-  /** Ends a wait between two tries: the API server is back. What it refuses, as what it does not know, is waited out. */
+  /** Ends a wait between two tries: the API server is back. */
   hasten(): void {
-    const refused = this.#failure instanceof APIError && this.#failure.status < 500;
-    if (!refused) this.#endWait?.();
+    this.#endWait?.();
   }
 
   /** Ends the watch and resolves when nothing more will be taken in. */

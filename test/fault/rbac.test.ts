@@ -225,11 +225,14 @@ describe('rights that are taken away and given back', function () {
 
   /** Resolves when readiness fails, names the resource, and tells why. */
   async function unready(resource: string): Promise<void> {
-    await eventually(async () => {
-      const { status, text } = await readyz();
-      assert.equal(status, 500);
-      assert.match(text, new RegExp(`^\\[-\\]cache-${resource} failed: .*403 ${resource}.* is forbidden: User`, 'm'));
-    });
+    await eventually(
+      async () => {
+        const { status, text } = await readyz();
+        assert.equal(status, 500);
+        assert.match(text, new RegExp(`^\\[-\\]cache-${resource} failed: .*403 ${resource}.* is forbidden: User`, 'm'));
+      },
+      { timeout: WATCH_BACKOFF_MS },
+    );
     assert.ok((await refused()) > 0);
   }
 

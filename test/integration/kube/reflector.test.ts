@@ -385,18 +385,6 @@ describe('Reflector', function () {
       assert.equal(lists().length, 1);
     });
 
-    it('waits out what the API server refuses, whatever it is told', async () => {
-      await synced();
-      inject(isWatch, { status: 403 });
-      proxy.cut();
-      await eventually(() => {
-        reflector.hasten();
-        assert.equal(watches().length, 3);
-      });
-      const [, first = 0, second = 0] = watches().map(({ at }) => at);
-      assert.ok(second - first >= 795, String(second - first));
-    });
-
     it('comes back when a busy server asks it to, and no later each time', async () => {
       await synced();
       const busy: Fault = { status: 429, headers: { 'retry-after': '1' } };
