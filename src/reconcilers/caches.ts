@@ -3,6 +3,7 @@ import type { KubernetesObject } from '../api/metadata.ts';
 import { Store, type CachedObject } from '../kube/store.ts';
 import { trimNetworkPolicy, type LiveNetworkPolicy } from '../policy/live.ts';
 import type { SelectableNamespace } from '../policy/select.ts';
+import { Interner } from './interner.ts';
 
 /** What is kept of a Namespace. */
 export interface CachedNamespace extends CachedObject, SelectableNamespace {
@@ -21,21 +22,19 @@ export interface Caches {
   readonly networkPolicies: Store<LiveNetworkPolicy>;
 }
 
-/**
- * Texts to remember, and characters of all of them, before the table is begun anew: far more than a fleet has. What no
- * object says any more stays in it until then.
- */
-const MAX_INTERNED = 10_000;
-const MAX_INTERNED_CHARACTERS = 4_000_000;
-
 /** Makes empty caches with the trimming that the operator needs. */
 export function createCaches(): Caches {
-  const intern = createInterner();
-  return {
-    namespaces: new Store(trimNamespace),
-    policies: new Store(trimPolicy),
-    networkPolicies: new Store((object, before) => trimNetworkPolicy(object, before, intern)),
-  };
+  const interner = new Interner(() => textsOf(networkPolicies.values()));
+  const intern = (text: string): string => interner.intern(text);
+  const networkPolicies = new Store<LiveNetworkPolicy>((object, before) => trimNetworkPolicy(object, before, intern));
+  return { namespaces: new Store(trimNamespace), policies: new Store(trimPolicy), networkPolicies };
+}
+
+/** The texts of NetworkPolicies that many of them share. */
+function* textsOf(networkPolicies: Iterable<LiveNetworkPolicy>): Generator<string> {
+  for (const { namespace, name, ownerUid, lastOwnerUid, identity, spec } of networkPolicies) {
+    yield* [namespace, name, ownerUid, lastOwnerUid, identity, spec];
+  }
 }
 
 function trimNamespace({ metadata }: KubernetesObject): CachedNamespace {
@@ -61,22 +60,5 @@ function trimPolicy(object: KubernetesObject): CachedPolicy {
     uid: metadata.uid ?? '',
     resourceVersion: metadata.resourceVersion ?? '',
     object: kept,
-  };
-}
-
-/** Returns one instance for equal texts. */
-function createInterner(): (text: string) => string {
-  const texts = new Map<string, string>();
-  let characters = 0;
-  return (text) => {
-    const known = texts.get(text);
-    if (known !== undefined) return known;
-    characters += text.length;
-    if (texts.size >= MAX_INTERNED || characters > MAX_INTERNED_CHARACTERS) {
-      texts.clear();
-      characters = text.length;
-    }
-    texts.set(text, text);
-    return text;
   };
 }
