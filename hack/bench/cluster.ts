@@ -44,7 +44,14 @@ export class Cluster implements AsyncDisposable {
   }
 
   static async start(): Promise<Cluster> {
-    const cluster = new Cluster(await ControlPlane.start({ auditLog: true, controllerManager: false }));
+    const cluster = new Cluster(
+      await ControlPlane.start({
+        auditLog: true,
+        controllerManager: false,
+        // Nobody makes the service accounts that pods would have.
+        apiServerFlags: ['--disable-admission-plugins=ServiceAccount'],
+      }),
+    );
     await cluster.call(
       'POST',
       '/apis/apiextensions.k8s.io/v1/customresourcedefinitions',

@@ -40,6 +40,8 @@ const controllerRuntime = (name: string, ...flags: string[]): Contender => ({
     PEER,
     `--kubeconfig=${kubeconfig}`,
     `--health-probe-bind-address=127.0.0.1:${health}`,
+    // Conflicts that it tries again are errors to it, a line each.
+    '--zap-log-level=panic',
     ...flags,
   ],
 });

@@ -1,17 +1,12 @@
+import { execFileSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { AuditEvent } from '../envtest/control-plane.ts';
 import { BENCH_AGENT, Cluster, inParallel, type WireList } from './cluster.ts';
 import { OURS, RunningContender, type Contender } from './contender.ts';
-import {
-  bareWrites,
-  Bystander,
-  healChildren,
-  latencyOf,
-  protectNewNamespaces,
-  timed,
-  type Latency,
-} from './latency.ts';
+import { bareWrites, Bystander, healChildren, latencyOf, protectNewNamespaces, type Latency } from './latency.ts';
 
+const BARE_LIST = fileURLToPath(new URL('bare-list.ts', import.meta.url));
 /** The policy, and the beginning of its namespaces' names. */
 const POLICY = 'bench';
 const CHILDREN = 4;
@@ -29,6 +24,8 @@ export interface OperatorRun {
   readonly contender: string;
   readonly namespaces: number;
   readonly fill: Work & {
+    /** NetworkPolicies that had to be created. */
+    readonly wanted: number;
     readonly seconds: number;
     readonly cpuSeconds: number;
     /** New namespaces in the midst of it; only where asked for. */
@@ -36,14 +33,15 @@ export interface OperatorRun {
     readonly bystander: Latency;
     readonly tooManyRequests: number;
   };
-  readonly specChange: Work;
+  /** One rule is changed, and so one NetworkPolicy in each namespace; so many had to be written. */
+  readonly specChange: Work & { readonly wanted: number };
   readonly idleWrite: Latency;
   readonly idleBystander: Latency;
   readonly newNamespace: Latency;
   readonly healEdit: Latency;
   readonly healDelete: Latency;
-  /** Writes of NetworkPolicies for all heals. */
-  readonly healWrites: number;
+  /** Writes of NetworkPolicies for each heal. */
+  readonly writesPerHeal: number;
   readonly noise: Record<string, number>;
   readonly restarts: readonly Restart[];
   readonly memory: { readonly steady: number; readonly peak: number };
@@ -53,6 +51,8 @@ export interface OperatorRun {
 /** Writes of NetworkPolicies by one client, timed by the API server's audit log. */
 export interface Work {
   readonly perSecond: number;
+  /** Writes of NetworkPolicies. */
+  readonly writes: number;
   /** All requests, by verb and resource. */
   readonly requests: Record<string, number>;
 }
@@ -86,7 +86,7 @@ export async function runOperator(contender: Contender, namespaces: number, prob
     const healed = Array.from({ length: Math.min(namespaces, SAMPLES) }, (_, index) => `${POLICY}-${index}`);
     const { edits, deletes } = await healChildren(cluster, POLICY, healed);
     const healWrites = networkPolicyWrites(await cluster.requestsOf(contender.agent, beforeHeals)).length;
-    const specChange = await measureSpecChange(cluster, operator, namespaces + SAMPLES);
+    const specChange = await measureSpecChange(cluster, operator);
     const noise = await measureNoise(cluster, operator, namespaces);
     life = {
       contender: contender.name,
@@ -98,7 +98,7 @@ export async function runOperator(contender: Contender, namespaces: number, prob
       newNamespace,
       healEdit: latencyOf(edits),
       healDelete: latencyOf(deletes),
-      healWrites,
+      writesPerHeal: healWrites / (edits.length + deletes.length),
       noise,
       memory,
       ...(eventLoop !== undefined && { eventLoop }),
@@ -118,19 +118,22 @@ async function measureFill(
   const { contender } = operator;
   if (contender === OURS) await operator.eventLoopDelay();
   const before = await cluster.countNetworkPolicies();
+  let wanted = 0;
   const cpuBefore = operator.cpuSeconds();
   const mark = await cluster.auditMark();
   let probes: number[] = [];
   const bystander = await bystanding(cluster, async () => {
     await cluster.createPolicy(POLICY);
     if (probed) probes = await protectNewNamespaces(cluster, POLICY, 'probe', PROBES);
-    await cluster.filled(before + CHILDREN * (namespaces + probes.length));
+    wanted = CHILDREN * (namespaces + probes.length);
+    await cluster.filled(before + wanted);
   });
   const cpuSeconds = operator.cpuSeconds() - cpuBefore;
   await delay(STATUS_MS);
   const events = await cluster.requestsOf(contender.agent, mark);
   return {
     ...workOf(events),
+    wanted,
     cpuSeconds,
     bystander: latencyOf(bystander),
     tooManyRequests: await countTooManyRequests(cluster, mark),
@@ -138,16 +141,20 @@ async function measureFill(
   };
 }
 
-async function measureSpecChange(cluster: Cluster, { contender }: RunningContender, writes: number): Promise<Work> {
+async function measureSpecChange(
+  cluster: Cluster,
+  { contender }: RunningContender,
+): Promise<OperatorRun['specChange']> {
+  const wanted = (await cluster.countNetworkPolicies()) / CHILDREN;
   const mark = await cluster.auditMark();
   await cluster.changePolicy(POLICY, 9090);
   let events: AuditEvent[];
   do {
     await delay(500);
     events = await cluster.requestsOf(contender.agent, mark);
-  } while (networkPolicyWrites(events).length < writes);
+  } while (networkPolicyWrites(events).length < wanted);
   await delay(STATUS_MS);
-  return workOf(await cluster.requestsOf(contender.agent, mark));
+  return { ...workOf(await cluster.requestsOf(contender.agent, mark)), wanted };
 }
 
 /** A thousand changes that are no concern of the operator; the requests that it made for them. */
@@ -174,7 +181,7 @@ async function measureNoise(cluster: Cluster, { contender }: RunningContender, n
 }
 
 async function restart(contender: Contender, cluster: Cluster): Promise<Restart> {
-  const listMs = await timed(() => listAll(cluster));
+  const listMs = bareLists(cluster);
   const mark = await cluster.auditMark();
   await using operator = await RunningContender.start(contender, cluster);
   const readyAt = Date.now();
@@ -190,22 +197,10 @@ async function restart(contender: Contender, cluster: Cluster): Promise<Restart>
   };
 }
 
-/** The lists that an operator starts with, page by page and parsed. */
-async function listAll(cluster: Cluster): Promise<void> {
-  const resources = [
-    '/api/v1/namespaces',
-    '/apis/networking.k8s.io/v1/networkpolicies',
-    '/apis/baselinepolicy.dev/v1alpha1/baselinepolicies',
-  ];
-  await Promise.all(
-    resources.map(async (path) => {
-      for (let token: string | undefined = ''; token !== undefined;) {
-        const query: string = token === '' ? '' : `&continue=${encodeURIComponent(token)}`;
-        const { metadata } = await cluster.call<WireList>('GET', `${path}?limit=500${query}`);
-        token = metadata.continue === '' ? undefined : metadata.continue;
-      }
-    }),
-  );
+/** How long the lists take that an operator starts with, by a process that has just started; milliseconds. */
+function bareLists({ controlPlane: { server, adminToken: token, caData: ca } }: Cluster): number {
+  const input = JSON.stringify({ server, token, ca });
+  return Number(execFileSync(process.execPath, [BARE_LIST], { input, encoding: 'utf8' }));
 }
 
 /** Runs while a bystander writes; the bystander's latencies. */
@@ -229,7 +224,7 @@ export function workOf(events: readonly AuditEvent[]): Work & { readonly seconds
   const first = Math.min(...writes.map((event) => Date.parse(event.requestReceivedTimestamp)));
   const last = Math.max(...writes.map((event) => Date.parse(event.stageTimestamp)));
   const seconds = (last - first) / 1000;
-  return { perSecond: writes.length / seconds, seconds, requests: countRequests(events) };
+  return { perSecond: writes.length / seconds, writes: writes.length, seconds, requests: countRequests(events) };
 }
 
 function networkPolicyWrites(events: readonly AuditEvent[]): AuditEvent[] {
