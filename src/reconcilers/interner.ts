@@ -1,10 +1,12 @@
 /** Texts, and characters of texts, that are always worth keeping. */
 const MIN_TEXTS = 256;
 const MIN_CHARACTERS = 1_000_000;
+/** How much may be held for what is in use. */
+const SPARE = 1.5;
 
 /**
  * Returns one instance for equal texts, so that what thousands of objects share is kept once. Forgets what no object
- * says any more: holds at most about twice as much as is in use, whatever was said in the course of time.
+ * says any more: holds at most half as much again as is in use, whatever was said in the course of time.
  */
 export class Interner {
   readonly #inUse: () => Iterable<string>;
@@ -27,7 +29,7 @@ export class Interner {
   intern(text: string): string {
     const known = this.#texts.get(text);
     if (known !== undefined) return known;
-    // Each look at what is in use is paid for by as many new texts as were in use at the last one.
+    // Each look at what is in use is paid for by half as many new texts as were in use at the last one.
     if (this.#texts.size >= this.#maxTexts || this.#characters + text.length > this.#maxCharacters) {
       this.#forgetUnused();
     }
@@ -44,7 +46,7 @@ export class Interner {
     this.#texts = new Map();
     this.#characters = 0;
     for (const text of this.#inUse()) if (!this.#texts.has(text)) this.#add(text);
-    this.#maxTexts = Math.max(MIN_TEXTS, 2 * this.#texts.size);
-    this.#maxCharacters = Math.max(MIN_CHARACTERS, 2 * this.#characters);
+    this.#maxTexts = Math.max(MIN_TEXTS, SPARE * this.#texts.size);
+    this.#maxCharacters = Math.max(MIN_CHARACTERS, SPARE * this.#characters);
   }
 }
