@@ -78,6 +78,12 @@ describe('a leader that is stopped or cut off', function () {
     await demo.stop();
   });
 
+  beforeEach(async () => {
+    // Whoever leads after the test before.
+    if (await isLeading(follower)) [leader, follower] = [follower, leader];
+    await leads(leader);
+  });
+
   afterEach(() => {
     for (const { proxy } of [leader, follower]) proxy.intercept = () => 'pass';
   });
@@ -120,7 +126,6 @@ describe('a leader that is stopped or cut off', function () {
       assert.deepEqual((await lease()).leaseTransitions, leaseTransitions);
       const said = old.operator.log.slice(linesBefore).map(({ msg }) => msg);
       assert.ok(said.includes('Lost leadership') && !said.includes('Became leader'), said.join());
-      swap();
     });
   }
 
@@ -156,7 +161,6 @@ describe('a leader that is stopped or cut off', function () {
     assert.ok(unhealed.length > 1, 'there was something to write all the while');
     old.proxy.intercept = () => 'pass';
     await follows(old);
-    swap();
   });
 
   it('follows when a partition of the network ends, and what it had sent before harms nothing', async () => {
@@ -187,7 +191,6 @@ describe('a leader that is stopped or cut off', function () {
     // Each is guarded: a create by its name, anything else by the resourceVersion.
     assert.deepEqual([...new Set(landed)], [409]);
     assert.ok(landed.length <= CONNECTIONS, `${landed.length} writes came after the partition`);
-    swap();
   });
 
   it('has a write that reaches the API server late taken back by the other one', async () => {
@@ -221,7 +224,6 @@ describe('a leader that is stopped or cut off', function () {
     old.operator.signal('SIGCONT');
     await follows(old);
     await workload.compliant(0);
-    swap();
   });
 
   it('leaves two operators that write nothing when all is done', async () => {
@@ -290,11 +292,6 @@ describe('a leader that is stopped or cut off', function () {
       { timeout: 60_000, interval: 200 },
     );
     await oracle.assertNothingOpenedOrBroken();
-  }
-
-  /** Lets the other one be called the leader from now on. */
-  function swap(): void {
-    [leader, follower] = [follower, leader];
   }
 });
 

@@ -84,13 +84,15 @@ describe('rights that are taken away and given back', function () {
       await eventually(async () => {
         assert.ok((await refused()) >= before + 30, 'it goes on to try');
       });
-      const { status } = await eventually(async () => {
-        const policy = await demo.kube.baselinePolicies.get(workload.run);
-        assert.equal(conditionOf(policy.status, 'Ready')?.status, 'False', JSON.stringify(policy.status));
-        return policy;
+      await eventually(async () => {
+        const { status } = await demo.kube.baselinePolicies.get(workload.run);
+        assert.equal(conditionOf(status, 'Ready')?.status, 'False', JSON.stringify(status));
+        const failure = status?.failures?.find(({ reason }) => reason === 'Forbidden');
+        assert.match(
+          failure?.message ?? '',
+          /403 networkpolicies.* is forbidden: User "system:serviceaccount:default:/,
+        );
       });
-      const failure = status?.failures?.find(({ reason }) => reason === 'Forbidden');
-      assert.match(failure?.message ?? '', /403 networkpolicies.* is forbidden: User "system:serviceaccount:default:/);
       await consistently(
         async () => {
           assert.equal((await readyz()).status, 200, 'all that it reads is current');
