@@ -1,0 +1,352 @@
+import type {
+  LabelSelector,
+  NetworkPolicy,
+  NetworkPolicyPeer,
+  NetworkPolicyPort,
+  NetworkPolicySpec,
+} from '../api/networkpolicy.ts';
+import { LABEL_NAMESPACE_NAME } from '../api/names.ts';
+import { normalizeSpec } from '../policy/normalize.ts';
+import { formatAddress, type AddressRange } from './address.ts';
+import { policyNamespace, workloadName, type Cluster, type Workload } from './cluster.ts';
+import type { RuleFinding, Side } from './explain.ts';
+import { readModel, type Model } from './model.ts';
+import type { Direction } from './policy.ts';
+import type { PortSet } from './port-set.ts';
+import type { Profile } from './profiles.ts';
+import type { UnmetRequirement } from './selector-text.ts';
+import { decide, NOT_PUBLIC_IPV4_CIDRS, PUBLIC_IPV6_CIDR, targetName, workloadTarget, type Target } from './verdict.ts';
+
+/** Labels to set and to take away. */
+export interface LabelChange {
+  readonly set: Readonly<Record<string, string>>;
+  readonly remove: readonly string[];
+}
+
+/** A change of a cluster, for machines and, in `message`, as a sentence for people. */
+export type Change = { readonly message: string } & (
+  | ({ readonly kind: 'LabelPods'; readonly workload: Workload } & LabelChange)
+  | ({ readonly kind: 'LabelNamespace'; readonly namespace: string } & LabelChange)
+  | {
+      readonly kind: 'AddPorts';
+      readonly policy: string;
+      /** Field of the rule, such as `spec.ingress[0]`. */
+      readonly path: string;
+      readonly ports: readonly NetworkPolicyPort[];
+    }
+  | {
+      readonly kind: 'AddRule';
+      readonly policy: string;
+      readonly direction: Direction;
+      /** Other end of the new rule. */
+      readonly peers: readonly NetworkPolicyPeer[];
+      /** Empty: all ports. */
+      readonly ports: readonly NetworkPolicyPort[];
+    }
+  | { readonly kind: 'RemoveRules'; readonly policy: string; readonly paths: readonly string[] }
+  | { readonly kind: 'AddPolicy'; readonly policy: NetworkPolicy }
+);
+
+/** The cluster after changes. What they name must be there; the cluster that is given stays as it is. */
+export function applyChanges(cluster: Cluster, changes: readonly Change[]): Cluster {
+  return changes.reduce(applyChange, cluster);
+}
+
+function applyChange(cluster: Cluster, change: Change): Cluster {
+  switch (change.kind) {
+    case 'LabelPods': {
+      const name = workloadName(change.workload);
+      const workloads = cluster.workloads.map((workload) =>
+        workloadName(workload) === name ? { ...workload, labels: relabel(workload.labels, change) } : workload,
+      );
+      return { ...cluster, workloads };
+    }
+    case 'LabelNamespace': {
+      const labels = relabel(cluster.namespaces.get(change.namespace) ?? {}, change);
+      return { ...cluster, namespaces: new Map(cluster.namespaces).set(change.namespace, labels) };
+    }
+    case 'AddPorts':
+      return withSpec(cluster, change.policy, (spec) => {
+        const add =
+          <T extends { ports?: NetworkPolicyPort[] }>(field: string) =>
+          (rule: T, index: number): T =>
+            change.path === `spec.${field}[${index}]`
+              ? { ...rule, ports: [...(rule.ports ?? []), ...change.ports] }
+              : rule;
+        return {
+          ...spec,
+          ...(spec.ingress && { ingress: spec.ingress.map(add('ingress')) }),
+          ...(spec.egress && { egress: spec.egress.map(add('egress')) }),
+        };
+      });
+    case 'AddRule':
+      return withSpec(cluster, change.policy, (spec) => {
+        const [peers, ports] = [[...change.peers], [...change.ports]];
+        return change.direction === 'Ingress'
+          ? { ...spec, ingress: [...(spec.ingress ?? []), { from: peers, ports }] }
+          : { ...spec, egress: [...(spec.egress ?? []), { to: peers, ports }] };
+      });
+    case 'RemoveRules':
+      return withSpec(cluster, change.policy, (spec) => ({
+        ...spec,
+        ...(spec.ingress && { ingress: spec.ingress.filter((_, at) => !change.paths.includes(`spec.ingress[${at}]`)) }),
+        ...(spec.egress && { egress: spec.egress.filter((_, at) => !change.paths.includes(`spec.egress[${at}]`)) }),
+      }));
+    case 'AddPolicy':
+      return { ...cluster, policies: [...cluster.policies, change.policy] };
+  }
+}
+
+function relabel(labels: Readonly<Record<string, string>>, { set, remove }: LabelChange): Record<string, string> {
+  const kept = Object.entries(labels).filter(([key]) => !remove.includes(key));
+  return { ...Object.fromEntries(kept), ...set };
+}
+
+/** Changes the spec of one policy; its defaults are written out first, so that policyTypes do not change with rules. */
+function withSpec(cluster: Cluster, name: string, change: (spec: NetworkPolicySpec) => NetworkPolicySpec): Cluster {
+  const policies = cluster.policies.map((policy) =>
+    `${policyNamespace(policy)}/${policy.metadata.name}` === name
+      ? { ...policy, spec: change(normalizeSpec(policy.spec ?? {})) }
+      : policy,
+  );
+  return { ...cluster, policies };
+}
+
+/** A change with how much it asks of people: labels and ports are less than new rules and policies. */
+interface Candidate {
+  readonly changes: readonly Change[];
+  readonly cost: number;
+}
+
+/** How many candidates of a side are tried. */
+const TRIED = 12;
+
+/**
+ * The cheapest known changes after which the verdict is `allow`, or `deny` when it was `allow`. Each candidate is tried:
+ * a label that pleases one rule can make another policy select the pod. Undefined when none of them does.
+ */
+export function changesThatTurn(
+  model: Model,
+  source: Target,
+  destination: Target,
+  ports: PortSet,
+  profile: Profile,
+  verdict: 'allow' | 'deny' | 'depends',
+  sides: readonly Side[],
+): readonly Change[] | undefined {
+  const wanted = verdict === 'allow' ? 'deny' : 'allow';
+  const ends = { Egress: { subject: source, peer: destination }, Ingress: { subject: destination, peer: source } };
+  const bySide = sides
+    .filter(({ allows }) => wanted === 'deny' || !allows.equals(ports))
+    .map((side) => {
+      const { subject, peer } = ends[side.direction];
+      const found =
+        wanted === 'deny' ? denyingChanges(model, side, subject) : allowingChanges(model, side, subject, peer, ports);
+      return found.sort((a, b) => a.cost - b.cost).slice(0, TRIED);
+    });
+  // To allow takes both sides, to deny takes one.
+  const [first = [], second] = bySide;
+  const candidates =
+    wanted === 'deny' || second === undefined
+      ? bySide.flat()
+      : first.flatMap((one) =>
+          second.map((other) => ({ changes: [...one.changes, ...other.changes], cost: one.cost + other.cost })),
+        );
+  const names = [source, destination].map(targetName);
+  const workloads = model.workloads.filter((workload) => names.includes(workloadName(workload)));
+  const namespaces = workloads.map(({ namespace }) => namespace);
+  // Policies of other namespaces select neither end, whatever the change.
+  const cluster: Cluster = {
+    ...model.cluster,
+    workloads,
+    policies: model.cluster.policies.filter((policy) => namespaces.includes(policyNamespace(policy))),
+  };
+  return candidates
+    .sort((a, b) => a.cost - b.cost)
+    .find(({ changes }) => {
+      const changed = readModel(applyChanges(cluster, changes));
+      const again = (target: Target): Target => sameTarget(changed, target);
+      return decide(changed, again(source), again(destination), ports, profile).verdict === wanted;
+    })?.changes;
+}
+
+/** A target as it is in a changed model. */
+function sameTarget(model: Model, target: Target): Target {
+  if (target.kind === 'addresses') return target;
+  const name = targetName(target);
+  const workload = model.workloads.find((candidate) => workloadName(candidate) === name);
+  return workload === undefined ? target : workloadTarget(workload);
+}
+
+function allowingChanges(model: Model, side: Side, subject: Target, peer: Target, ports: PortSet): Candidate[] {
+  const candidates: Candidate[] = side.policies.flatMap(({ isManaged, rules }) =>
+    rules.flatMap((rule) => {
+      const missing = missingPorts(rule, ports);
+      if (isManaged && missing.length > 0) return [];
+      return byPeer(rule, peer).map(({ changes, cost }) => ({
+        changes: [...changes, ...missing],
+        cost: cost + missing.length,
+      }));
+    }),
+  );
+  const { direction } = side;
+  const word = direction.toLowerCase();
+  const what = `allows ${ports.toString()} ${direction === 'Ingress' ? 'from' : 'to'} ${targetName(peer)}`;
+  // A policy without rules is there to deny, and one of the operator's would be healed.
+  const open = side.policies.find(({ isManaged, rules }) => !isManaged && rules.length > 0);
+  if (open !== undefined) {
+    const message = `add a rule to spec.${word} of ${open.policy} that ${what}`;
+    const [namespace = ''] = open.policy.split('/');
+    const rule = { peers: peersFor(namespace, peer), ports: portList(ports) };
+    candidates.push({ changes: [{ kind: 'AddRule', policy: open.policy, direction, ...rule, message }], cost: 4 });
+  }
+  if (subject.kind === 'workload') {
+    const { namespace, labels } = subject.workload;
+    const [peers, list] = [peersFor(namespace, peer), portList(ports)];
+    const policy: NetworkPolicy = {
+      metadata: { namespace, name: freeName(model, namespace, `allow-${word}`) },
+      spec: {
+        podSelector: selectorFor(labels),
+        policyTypes: [direction],
+        ...(direction === 'Ingress'
+          ? { ingress: [{ from: peers, ports: list }] }
+          : { egress: [{ to: peers, ports: list }] }),
+      },
+    };
+    const message = `add a policy to ${namespace} for the ${word} of ${targetName(subject)} that ${what}`;
+    candidates.push({ changes: [{ kind: 'AddPolicy', policy, message }], cost: 5 });
+  }
+  return candidates;
+}
+
+function missingPorts(rule: RuleFinding, ports: PortSet): Change[] {
+  const missing = ports.subtract(rule.ports);
+  if (missing.isEmpty) return [];
+  const message = `add ${missing.toString()} to the ports of ${rule.path} of ${rule.policy}`;
+  return [{ kind: 'AddPorts', policy: rule.policy, path: rule.path, ports: portList(missing), message }];
+}
+
+/** The labels that make a rule's peers match, one candidate for each peer that labels can make match. */
+function byPeer(rule: RuleFinding, peer: Target): Candidate[] {
+  if (rule.isForPeer) return [{ changes: [], cost: 0 }];
+  if (peer.kind !== 'workload') return [];
+  const { workload } = peer;
+  return rule.peers.flatMap(({ mismatches }): Candidate[] => {
+    const changes: Change[] = [];
+    let cost = 0;
+    for (const mismatch of mismatches) {
+      if (!('unmet' in mismatch)) return [];
+      const labels = labelsFor(mismatch.unmet);
+      const what = labelsText(labels);
+      if (mismatch.kind === 'PodLabels') {
+        changes.push({
+          kind: 'LabelPods',
+          workload,
+          ...labels,
+          message: `on the pods of ${workloadName(workload)}, ${what}`,
+        });
+        cost += mismatch.unmet.length;
+      } else {
+        const { namespace } = workload;
+        // The name of a namespace cannot change.
+        if (mismatch.unmet.some(({ key }) => key === LABEL_NAMESPACE_NAME)) return [];
+        changes.push({
+          kind: 'LabelNamespace',
+          namespace,
+          ...labels,
+          message: `on the namespace ${namespace}, ${what}`,
+        });
+        cost += 2 * mismatch.unmet.length;
+      }
+    }
+    return [{ changes, cost }];
+  });
+}
+
+function labelsFor(unmet: readonly UnmetRequirement[]): LabelChange {
+  const set: Record<string, string> = {};
+  const remove: string[] = [];
+  for (const { key, operator, values } of unmet) {
+    if (operator === 'In') set[key] = values[0] ?? '';
+    else if (operator === 'Exists') set[key] = 'true';
+    else remove.push(key);
+  }
+  return { set, remove };
+}
+
+function labelsText({ set, remove }: LabelChange): string {
+  return [
+    ...Object.entries(set).map(([key, value]) => `set the label ${key}=${value}`),
+    ...remove.map((key) => `remove the label ${key}`),
+  ].join(' and ');
+}
+
+function denyingChanges(model: Model, side: Side, subject: Target): Candidate[] {
+  if (side.isIsolated) {
+    let cost = 0;
+    const changes = side.policies.flatMap(({ policy, isManaged, rules }): Change[] => {
+      const paths = rules.filter(({ allows }) => !allows.isEmpty).map(({ path }) => path);
+      if (paths.length === 0) return [];
+      cost += paths.length;
+      const where = isManaged ? `${policy}, in the BaselinePolicy that makes it` : policy;
+      return [{ kind: 'RemoveRules', policy, paths, message: `remove ${paths.join(' and ')} of ${where}` }];
+    });
+    return changes.length === 0 ? [] : [{ changes, cost }];
+  }
+  if (subject.kind !== 'workload') return [];
+  const { namespace, labels } = subject.workload;
+  const name = freeName(model, namespace, `deny-${side.direction.toLowerCase()}`);
+  const policy: NetworkPolicy = {
+    metadata: { namespace, name },
+    spec: { podSelector: selectorFor(labels), policyTypes: [side.direction] },
+  };
+  const message =
+    `add a policy to ${namespace} that isolates the ${side.direction.toLowerCase()} of ` +
+    `${targetName(subject)}, and rules for what must stay allowed`;
+  return [{ changes: [{ kind: 'AddPolicy', policy, message }], cost: side.direction === 'Ingress' ? 2 : 3 }];
+}
+
+function freeName(model: Model, namespace: string, wish: string): string {
+  const taken = new Set(model.policies.filter((policy) => policy.namespace === namespace).map(({ name }) => name));
+  let name = wish;
+  for (let number = 2; taken.has(name); number++) name = `${wish}-${number}`;
+  return name;
+}
+
+function selectorFor(labels: Readonly<Record<string, string>>): LabelSelector {
+  return Object.keys(labels).length === 0 ? {} : { matchLabels: { ...labels } };
+}
+
+/** A peer is written from the view of a policy's own namespace. */
+function peersFor(own: string, peer: Target): NetworkPolicyPeer[] {
+  if (peer.kind === 'workload') {
+    const { namespace, labels } = peer.workload;
+    const podSelector = selectorFor(labels);
+    if (own === namespace) return [{ podSelector }];
+    return [{ namespaceSelector: { matchLabels: { [LABEL_NAMESPACE_NAME]: namespace } }, podSelector }];
+  }
+  const single = peer.ranges.flatMap((range) => cidrOf(range) ?? []);
+  if (single.length === peer.ranges.length) return single.map((cidr) => ({ ipBlock: { cidr } }));
+  const families = new Set(peer.ranges.map(({ family }) => family));
+  return [
+    ...(families.has(4) ? [{ ipBlock: { cidr: '0.0.0.0/0', except: [...NOT_PUBLIC_IPV4_CIDRS] } }] : []),
+    ...(families.has(6) ? [{ ipBlock: { cidr: PUBLIC_IPV6_CIDR } }] : []),
+  ];
+}
+
+/** The CIDR of a range, when it is one. */
+function cidrOf({ family, first, last }: AddressRange): string | undefined {
+  const size = last - first + 1n;
+  const hostBits = size.toString(2).length - 1;
+  if (size !== 1n << BigInt(hostBits) || first % size !== 0n) return undefined;
+  return `${formatAddress(family, first)}/${(family === 4 ? 32 : 128) - hostBits}`;
+}
+
+/** Ports as a policy writes them; all ports are an empty list. */
+function portList(ports: PortSet): NetworkPolicyPort[] {
+  if (ports.isAll) return [];
+  return ports.ranges().map(({ protocol, port, endPort }) => ({
+    protocol,
+    ...(port === 1 && endPort === 65_535 ? {} : { port, ...(endPort !== undefined && { endPort }) }),
+  }));
+}
