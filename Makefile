@@ -59,6 +59,11 @@ bench: $(INSTALLED) control-plane-programs ## Measure the operator beside others
 	@hack/bench/peers/build.sh
 	@$(NODE) hack/bench/main.ts $(ARGS)
 
+.PHONY: bench-kyverno
+bench-kyverno: $(INSTALLED) control-plane-programs ## Measure the operator beside Kyverno, about an hour; ARGS='--namespaces=100 --rounds=1' for less
+	@hack/bench/peers/build.sh kyverno-admission-controller kyverno-background-controller
+	@$(NODE) hack/bench/kyverno.ts $(ARGS)
+
 .PHONY: generate
 generate: $(INSTALLED) ## Write what is generated: definition, types, reference
 	@$(NPM_RUN) generate

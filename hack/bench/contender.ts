@@ -1,10 +1,8 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Cluster } from './cluster.ts';
+import { freePort } from './free-port.ts';
+import { MeasuredProcess, type Memory } from './measured-process.ts';
 
 const pathOf = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 const PEER = pathOf('bin/peers/controller-runtime-operator');
@@ -55,20 +53,18 @@ export const CONTROLLER_RUNTIME_TUNED = controllerRuntime(
 
 /** How often a start is asked whether it is ready, in milliseconds. */
 const READY_POLL_MS = 5;
-/** Clock ticks a second in /proc; fixed by the kernel's ABI. */
-const TICKS_PER_SECOND = 100;
 
 /** A contender at work on a cluster. */
 export class RunningContender implements AsyncDisposable {
   readonly contender: Contender;
   /** From the start of the process until it said that it was ready, in milliseconds. */
   readonly readyAfterMs: number;
-  readonly #child: ChildProcess;
+  readonly #measured: MeasuredProcess;
   readonly #metricsPort: number;
 
-  private constructor(contender: Contender, child: ChildProcess, metricsPort: number, readyAfterMs: number) {
+  private constructor(contender: Contender, measured: MeasuredProcess, metricsPort: number, readyAfterMs: number) {
     this.contender = contender;
-    this.#child = child;
+    this.#measured = measured;
     this.#metricsPort = metricsPort;
     this.readyAfterMs = readyAfterMs;
   }
@@ -76,41 +72,30 @@ export class RunningContender implements AsyncDisposable {
   /** Starts it and waits until it is ready. */
   static async start(contender: Contender, cluster: Cluster): Promise<RunningContender> {
     const [health, metrics] = [await freePort(), await freePort()];
-    const [program = '', ...args] = contender.command(cluster.controlPlane.kubeconfig, { health, metrics });
+    const command = contender.command(cluster.controlPlane.kubeconfig, { health, metrics });
     const startedAt = performance.now();
-    const child = spawn(program, args, {
-      stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...process.env, NODE_COMPILE_CACHE: pathOf('node_modules/.cache/compile') },
+    const measured = await MeasuredProcess.start(command, {
+      NODE_COMPILE_CACHE: pathOf('node_modules/.cache/compile'),
     });
-    await once(child, 'spawn');
     while (!(await isServing(`http://127.0.0.1:${health}/readyz`))) {
-      if (child.exitCode !== null)
-        throw new Error(`${contender.name} ended with ${child.exitCode} before it was ready`);
+      if (measured.ended !== undefined)
+        throw new Error(`${contender.name} ended with ${measured.ended} before it was ready`);
       await delay(READY_POLL_MS);
     }
-    return new RunningContender(contender, child, metrics, performance.now() - startedAt);
+    return new RunningContender(contender, measured, metrics, performance.now() - startedAt);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode !== null) return;
-    this.#child.kill('SIGTERM');
-    await once(this.#child, 'exit');
+    await this.#measured[Symbol.asyncDispose]();
   }
 
-  /** Resident set now and at its peak, in MB, as the kernel counts it. */
-  memory(): { readonly rss: number; readonly peak: number } {
-    const status = this.#proc('status');
-    const megabytes = (field: string): number => Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024;
-    return { rss: megabytes('VmRSS'), peak: megabytes('VmHWM') };
+  memory(): Memory {
+    return this.#measured.memory();
   }
 
   /** Processor time that it has used, in seconds. */
   cpuSeconds(): number {
-    // After the name in parentheses; user and system time are the fields 14 and 15 of all.
-    const fields = this.#proc('stat')
-      .replace(/^.*\) /, '')
-      .split(' ');
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+    return this.#measured.cpuSeconds();
   }
 
   /** Delay of its event loop since the last call or its start, in milliseconds; ours only. */
@@ -120,10 +105,6 @@ export class RunningContender implements AsyncDisposable {
       Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds (.+)$`, 'm').exec(text)?.[1]);
     return { p99: seconds('p99') * 1000, max: seconds('max') * 1000 };
   }
-
-  #proc(file: string): string {
-    return readFileSync(`/proc/${this.#child.pid ?? 0}/${file}`, 'utf8');
-  }
 }
 
 async function isServing(url: string): Promise<boolean> {
@@ -131,13 +112,4 @@ async function isServing(url: string): Promise<boolean> {
     ({ ok }) => ok,
     () => false,
   );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,12 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Cluster } from './cluster.ts';
 import { CONTROLLER_RUNTIME, CONTROLLER_RUNTIME_TUNED, OURS, RunningContender } from './contender.ts';
+import { machine } from './machine.ts';
 import { childrenOfOurs, countRequests, runLoop, runOperator, type OperatorRun } from './operator-run.ts';
+import { positive } from './positive.ts';
+import { inTurns } from './turns.ts';
 import { judge, table, type Results } from './verdicts.ts';
 
 /*
@@ -47,8 +49,7 @@ for (const namespaces of sizes) {
         report(`bare loop: ${run.fill.perSecond.toFixed(0)} creates/s`);
       },
     ];
-    // Who comes first differs from round to round.
-    for (let turn = 0; turn < turns.length; turn++) await turns[(turn + round) % turns.length]?.();
+    await inTurns(round, turns);
     function report(text: string): void {
       console.log(`${namespaces} namespaces, round ${round} of ${rounds}: ${text}`);
     }
@@ -59,17 +60,14 @@ const idle = idleMinutes > 0 ? await measureIdle(500, idleMinutes) : undefined;
 
 const results: Results = { operators, loops, heap, ...(idle !== undefined && { idle }) };
 const verdicts = judge(results);
-const machine = {
-  cpu: cpus()[0]?.model ?? 'unknown',
-  cores: cpus().length,
-  memoryGiB: Math.round(totalmem() / 2 ** 30),
-  node: process.version,
-  date: new Date().toISOString().slice(0, 10),
-};
+const measuredOn = machine();
 mkdirSync(flags.out, { recursive: true });
-writeFileSync(`${flags.out}/results.json`, `${JSON.stringify({ machine, results, verdicts }, undefined, 2)}\n`);
+writeFileSync(
+  `${flags.out}/results.json`,
+  `${JSON.stringify({ machine: measuredOn, results, verdicts }, undefined, 2)}\n`,
+);
 writeFileSync(`${flags.out}/table.md`, `${table(verdicts)}\n`);
-console.log(`\n${JSON.stringify(machine)}\n\n${table(verdicts)}\n\nAll figures: ${flags.out}/results.json`);
+console.log(`\n${JSON.stringify(measuredOn)}\n\n${table(verdicts)}\n\nAll figures: ${flags.out}/results.json`);
 
 /** The heap of both caches on a cluster of so many namespaces with four children each. */
 async function measureHeap(namespaces: number): Promise<Results['heap'][number]> {
@@ -100,12 +98,4 @@ async function measureIdle(namespaces: number, minutes: number): Promise<Record<
   await delay(minutes * 60_000);
   const events = await cluster.requestsOf(OURS.agent, mark);
   return countRequests(events.filter(({ objectRef }) => objectRef?.resource !== 'leases'));
-}
-
-/** @throws Error when the text is no positive whole number */
-function positive(flag: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new Error(`${flag}: expected a positive whole number, got "${text}"`);
-  return value;
 }

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { AuditEvent } from '../envtest/control-plane.ts';
-import { BENCH_AGENT, Cluster, inParallel, type WireList } from './cluster.ts';
+import { BENCH_AGENT, Cluster, inParallel, type WireList, type WireObject } from './cluster.ts';
 import { OURS, RunningContender, type Contender } from './contender.ts';
 import { bareWrites, Bystander, healChildren, latencyOf, protectNewNamespaces, type Latency } from './latency.ts';
 
@@ -227,11 +227,17 @@ export function workOf(events: readonly AuditEvent[]): Work & { readonly seconds
   return { perSecond: writes.length / seconds, writes: writes.length, seconds, requests: countRequests(events) };
 }
 
-function networkPolicyWrites(events: readonly AuditEvent[]): AuditEvent[] {
-  return events.filter(({ verb, objectRef }) => WRITES.has(verb) && objectRef?.resource === 'networkpolicies');
+/** Those of them that wrote a NetworkPolicy. */
+export function networkPolicyWrites(events: readonly AuditEvent[]): AuditEvent[] {
+  return writesOf(events).filter(({ objectRef }) => objectRef?.resource === 'networkpolicies');
 }
 
-const WRITES: ReadonlySet<string> = new Set(['create', 'update', 'patch', 'delete']);
+/** Those of them that wrote anything. */
+export function writesOf(events: readonly AuditEvent[]): AuditEvent[] {
+  return events.filter(({ verb }) => WRITES.has(verb));
+}
+
+const WRITES: ReadonlySet<string> = new Set(['create', 'update', 'patch', 'delete', 'deletecollection']);
 
 /** How many requests there were by verb and resource. */
 export function countRequests(events: readonly AuditEvent[]): Record<string, number> {
@@ -276,7 +282,7 @@ interface WireChild {
 }
 
 /** The children of one namespace as our operator makes them, without an owner that the loop's cluster lacks. */
-export async function childrenOfOurs(): Promise<object[]> {
+export async function childrenOfOurs(): Promise<WireObject[]> {
   await using cluster = await Cluster.start();
   await cluster.createNamespaces(POLICY, 1);
   await using _operator = await RunningContender.start(OURS, cluster);
