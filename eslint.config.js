@@ -61,6 +61,27 @@ export default defineConfig(
     },
   },
   {
+    // The plugin is no operator: it reads, and shares with it what is pure and what reads.
+    files: ['src/cli/**/*.ts'],
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          paths: ['undici', '@kubernetes/client-node'].map((name) => ({
+            name,
+            message: 'Only src/kube talks to the API server.',
+          })),
+          patterns: [
+            {
+              group: ['**/controller/**', '**/reconcilers/**', '**/observability/**'],
+              message: 'kubectl-baseline knows api, policy, analysis and kube.',
+            },
+          ],
+        },
+      ],
+    },
+  },
+  {
     files: ['test/**/*.ts', 'hack/**/*.ts'],
     rules: { 'no-console': 'off', '@typescript-eslint/no-unused-expressions': 'off' },
   },

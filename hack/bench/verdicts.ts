@@ -84,13 +84,15 @@ export function judge(results: Results): Verdict[] {
       1.2,
       'creates/s',
     );
-    for (const { fill } of runsOf(OURS.name, n)) {
+    const fills = runsOf(OURS.name, n).map(({ fill }) => fill);
+    const shown = fills.find((fill) => !isExact(fill)) ?? fills[0];
+    if (shown !== undefined) {
       verdicts.push({
         id: 'P3',
         what: `requests of a fill, ${at}`,
         target: 'exactly 4 creates a namespace, no GET, no conflict, no Event for a child',
-        measured: JSON.stringify(fill.requests),
-        met: isExact(fill),
+        measured: JSON.stringify(shown.requests),
+        met: isExact(shown),
       });
     }
     const restarts = runsOf(OURS.name, n).flatMap((run) => run.restarts);

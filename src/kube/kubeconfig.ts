@@ -47,12 +47,18 @@ export interface ClusterAccess {
 /**
  * Finds credentials in the order that controller-runtime has: the given file, $KUBECONFIG, the pod's service account,
  * ~/.kube/config.
+ * @param context the context to use in place of the current one
  * @throws KubeconfigError when there are none or they can't be used
  */
-export async function loadClusterAccess(path: string | undefined, env: NodeJS.ProcessEnv): Promise<ClusterAccess> {
+export async function loadClusterAccess(
+  path: string | undefined,
+  env: NodeJS.ProcessEnv,
+  context?: string,
+): Promise<ClusterAccess> {
   const { KubeConfig } = await import('@kubernetes/client-node');
   const config = new KubeConfig();
   const source = load(config, path, env);
+  if (context !== undefined) config.setCurrentContext(context);
   const cluster = config.getCurrentCluster();
   if (cluster === null) {
     const found = config.currentContext ? JSON.stringify(config.currentContext) : 'none';
@@ -154,7 +160,9 @@ function readFiles(config: KubeConfig, files: readonly string[], where: string):
         addMissing(config, more);
       }
     } catch (error) {
-      throw new KubeconfigError(`${where}: ${file} is no kubeconfig: ${(error as Error).message}`, error);
+      // What comes after the first line is an excerpt of the file, and may be a secret; so may the cause say.
+      const [problem = ''] = (error as Error).message.split('\n');
+      throw new KubeconfigError(`${where}: ${file} is no kubeconfig: ${problem}`);
     }
   }
 }

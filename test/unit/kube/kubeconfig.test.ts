@@ -61,6 +61,19 @@ describe('loadClusterAccess', () => {
     assert.deepEqual(access.renewal, { kind: 'none' });
   });
 
+  it('takes another context than the current one', async () => {
+    const [a, b] = [config('a'), config('b')];
+    const both = {
+      ...a,
+      clusters: [...a.clusters, ...b.clusters],
+      users: [...a.users, ...b.users],
+      contexts: [...a.contexts, ...b.contexts],
+    };
+    const access = await loadClusterAccess(write('config', both), {}, 'b');
+    assert.equal(access.server.hostname, 'b.example');
+    assert.deepEqual(await access.headers(), { Authorization: 'Bearer token-b' });
+  });
+
   it('gives a client certificate, and files relative to the kubeconfig', async () => {
     write('pki/ca.crt', 'ca');
     const data = (text: string) => Buffer.from(text).toString('base64');
@@ -220,6 +233,12 @@ describe('loadClusterAccess', () => {
     it('with a certificate file that does not exist', async () => {
       const file = write('config', config('a', { 'certificate-authority': 'missing.crt' }));
       assert.match(await refusal(file), /^…\/config: no credentials: ENOENT.*…\/missing.crt/);
+    });
+
+    it('that is no YAML, without what is in it', async () => {
+      const message = await refusal(write('config', 'users:\n- user: {token: "s3cret}\n  name: a\n'));
+      assert.match(message, /^--kubeconfig: …\/config is no kubeconfig: /);
+      assert.ok(!message.includes('s3cret') && !message.includes('\n'), message);
     });
 
     it('with a credential plugin that fails', async () => {

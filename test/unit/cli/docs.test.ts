@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { COMMANDS } from '../../../src/cli/program.ts';
+import { Folder, runCLI } from '../../support/cli.ts';
+
+const TEXT = readFileSync(join(import.meta.dirname, '../../../docs/cli.md'), 'utf8');
+
+/** The blocks of code of one language. */
+function blocksOf(language: string): string[] {
+  return [...TEXT.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, block = '']) => block);
+}
+
+/** The files that the guide shows, by the path in their first line. */
+const FILES = Object.fromEntries(blocksOf('yaml').map((block) => [/^# (\S+)$/m.exec(block)?.[1] ?? '', block]));
+
+/** Command lines with the output that the guide shows. */
+const COMMANDS_SHOWN = blocksOf('console').flatMap((block) =>
+  block.split(/^(?=\$ )/m).map((part) => {
+    const end = part.indexOf('\n');
+    return { line: part.slice('$ kubectl baseline '.length, end), output: part.slice(end + 1) };
+  }),
+);
+
+/** Words of a command line; quotes hold blanks together. */
+function wordsOf(line: string): string[] {
+  return [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
+}
+
+describe('The guide of kubectl-baseline', () => {
+  it('shows files and commands', () => {
+    assert.deepEqual(Object.keys(FILES), ['store/namespaces.yaml', 'store/workloads.yaml', 'store/policies.yaml']);
+    assert.ok(COMMANDS_SHOWN.length >= 10);
+  });
+
+  for (const { line, output } of COMMANDS_SHOWN) {
+    it(`shows what is printed by: ${line}`, async () => {
+      using folder = new Folder(FILES);
+      const args = wordsOf(line).map((word, index, words) =>
+        words[index - 1] === '-f' ? join(folder.path, word) : word,
+      );
+      const { stdout, stderr } = await runCLI(args);
+      assert.equal((stderr + stdout).replaceAll(`${folder.path}/`, ''), output);
+    });
+  }
+
+  it('has a section for each command', () => {
+    for (const { usage } of COMMANDS) {
+      const [name = ''] = usage.split(' ');
+      assert.match(TEXT, new RegExp(`^### ${name}\\b`, 'm'));
+    }
+  });
+});
