@@ -48,8 +48,3 @@ export async function writeLines(output: Output, lines: Iterable<string>): Promi
     Iterator.from(lines).map((line) => `${line}\n`),
   );
 }
-
-/** Writes a value as indented JSON. */
-export function writeJSON(output: Output, value: unknown): void {
-  output.write(`${JSON.stringify(value, null, 2)}\n`);
-}

@@ -3,7 +3,8 @@ import { outputFlag, type Command, type Flags } from '../command.ts';
 import { INPUT_FLAGS, readInput, warn } from '../input/input.ts';
 import { takeInventory } from '../input/inventory.ts';
 import { findTargets, portsOf, profileOf, QUESTION_FLAGS, TARGET_SYNTAX } from '../targets.ts';
-import { paintFor, writeJSON, writeLines, type Style, type Terminal } from '../terminal.ts';
+import { isStructured, writeStructured } from '../output/structured.ts';
+import { paintFor, writeLines, type Style, type Terminal } from '../terminal.ts';
 
 /** Colours of verdicts. */
 export const VERDICT_STYLES: Readonly<Record<Decision['verdict'], Style>> = {
@@ -18,7 +19,7 @@ export const can: Command = {
   about: 'Say whether SOURCE may connect to DESTINATION: allow, deny or depends; exit 0 only for allow',
   details: TARGET_SYNTAX,
   positionals: { source: 'Who connects', destination: 'To whom' },
-  options: { ...QUESTION_FLAGS, ...outputFlag('text', 'json'), ...INPUT_FLAGS },
+  options: { ...QUESTION_FLAGS, ...outputFlag('text', 'json', 'yaml'), ...INPUT_FLAGS },
   examples: [
     ['can shop/web shop/db --port 5432 -f manifests/', 'May web connect to db?'],
     ['can shop:app=web 203.0.113.7 --port 443 --cni-profile calico', 'To an address, in the cluster'],
@@ -31,8 +32,9 @@ export const can: Command = {
       ports,
       ...decide(model, source, destination, ports, profile),
     }));
-    if (flags.text('output') === 'json') {
-      writeJSON(terminal.stdout, pairs);
+    const format = flags.required('output');
+    if (isStructured(format)) {
+      writeStructured(terminal.stdout, format, pairs);
     } else {
       const paint = paintFor(terminal);
       await writeLines(

@@ -5,8 +5,10 @@ import type { Model } from '../../analysis/model.ts';
 import { outputFlag, type Command, type Flags } from '../command.ts';
 import { ALL_NAMESPACES_FLAG, INPUT_FLAGS, readInput, warn } from '../input/input.ts';
 import { takeInventory } from '../input/inventory.ts';
+import { drawGraph } from '../output/graph.ts';
 import { formatPorts } from '../output/ports.ts';
 import { csvTable, markdownTable, textTable } from '../output/table.ts';
+import { toYAML } from '../output/yaml.ts';
 import { writeLines, type Terminal } from '../terminal.ts';
 
 /** Flags for what the NetworkPolicy API leaves open. */
@@ -39,19 +41,21 @@ export const connectionsCommand: Command = {
   usage: 'connections',
   about: 'List every allowed connection between workloads, and with outside addresses',
   options: {
-    ...outputFlag('text', 'json', 'csv', 'md', 'dot', 'mermaid'),
+    ...outputFlag('text', 'json', 'yaml', 'csv', 'md', 'dot', 'mermaid', 'svg'),
     ...VIEW_FLAGS,
     ...INPUT_FLAGS,
     ...ALL_NAMESPACES_FLAG,
   },
   examples: [
     ['connections -f manifests/', 'All connections that files allow'],
-    ['connections -n shop -o dot | dot -Tsvg > shop.svg', 'A drawing of those from and to a namespace'],
+    ['connections -n shop -o svg > shop.svg', 'A drawing of those from and to a namespace'],
     ['connections -A -o json', 'All of the cluster, for a script'],
   ],
   run: async (flags, terminal) => {
     const { model, pairs } = await readConnections(flags, terminal);
-    await writeLines(terminal.stdout, formatConnections(flags.required('output'), model, pairs));
+    const format = flags.required('output');
+    if (format === 'svg') terminal.stdout.write(await drawGraph([...dotLines(model, pairs)].join('\n')));
+    else await writeLines(terminal.stdout, formatConnections(format, model, pairs));
     return 0;
   },
 };
@@ -75,6 +79,8 @@ function formatConnections(format: string, model: Model, pairs: Iterable<Connect
   switch (format) {
     case 'json':
       return jsonLines(pairs);
+    case 'yaml':
+      return yamlLines(pairs);
     case 'csv':
       return csvTable(['source', 'destination', 'ports'], rowsOf(pairs));
     case 'md':
@@ -104,6 +110,16 @@ function* jsonLines(pairs: Iterable<Connection>): Generator<string> {
   }
   if (before !== undefined) yield before;
   yield ']';
+}
+
+/** The same list as YAML. */
+function* yamlLines(pairs: Iterable<Connection>): Generator<string> {
+  let isEmpty = true;
+  for (const pair of pairs) {
+    isEmpty = false;
+    yield toYAML([pair]).trimEnd();
+  }
+  if (isEmpty) yield '[]';
 }
 
 /** A graph for Graphviz, with a frame for each namespace. */

@@ -2,9 +2,10 @@ import type { Change } from '../../analysis/change.ts';
 import { explain, type Explanation, type Side } from '../../analysis/explain.ts';
 import { outputFlag, type Command } from '../command.ts';
 import { INPUT_FLAGS } from '../input/input.ts';
+import { isStructured, writeStructured } from '../output/structured.ts';
 import { toYAML } from '../output/yaml.ts';
 import { QUESTION_FLAGS, TARGET_SYNTAX } from '../targets.ts';
-import { paintFor, writeJSON, writeLines, type Paint } from '../terminal.ts';
+import { paintFor, writeLines, type Paint } from '../terminal.ts';
 import { findPairs, VERDICT_STYLES } from './can.ts';
 
 /** Says why one end may or may not connect to another, and what would change it. */
@@ -13,7 +14,7 @@ export const explainCommand: Command = {
   about: 'Say why SOURCE may or may not connect to DESTINATION, and the smallest change that would turn it',
   details: TARGET_SYNTAX,
   positionals: { source: 'Who connects', destination: 'To whom' },
-  options: { ...QUESTION_FLAGS, ...outputFlag('text', 'json'), ...INPUT_FLAGS },
+  options: { ...QUESTION_FLAGS, ...outputFlag('text', 'json', 'yaml'), ...INPUT_FLAGS },
   examples: [
     ['explain shop/web shop/db --port 5432 -f manifests/', 'Why can web not reach db?'],
     ['explain shop/web internet --port 443', 'Who lets web out, in the cluster?'],
@@ -22,8 +23,9 @@ export const explainCommand: Command = {
     const explanations = (await findPairs(flags, terminal)).map(({ model, source, destination, ports, profile }) =>
       explain(model, source, destination, ports, profile),
     );
-    if (flags.text('output') === 'json') {
-      writeJSON(terminal.stdout, explanations);
+    const format = flags.required('output');
+    if (isStructured(format)) {
+      writeStructured(terminal.stdout, format, explanations);
     } else {
       const paint = paintFor(terminal);
       await writeLines(

@@ -4,14 +4,15 @@ import type { LabelSelector } from '../../api/networkpolicy.ts';
 import { outputFlag, type Command } from '../command.ts';
 import { ALL_NAMESPACES_FLAG, INPUT_FLAGS, readInput, warn } from '../input/input.ts';
 import { takeInventory } from '../input/inventory.ts';
-import { paintFor, writeJSON, writeLines, type Paint } from '../terminal.ts';
+import { isStructured, writeStructured } from '../output/structured.ts';
+import { paintFor, writeLines, type Paint } from '../terminal.ts';
 
 /** Says what each workload is open to. */
 export const exposureCommand: Command = {
   usage: 'exposure',
   about:
     'Say of each workload in which direction it is isolated, and to whom it is open, also to what does not exist yet',
-  options: { ...outputFlag('text', 'json'), ...INPUT_FLAGS, ...ALL_NAMESPACES_FLAG },
+  options: { ...outputFlag('text', 'json', 'yaml'), ...INPUT_FLAGS, ...ALL_NAMESPACES_FLAG },
   examples: [
     ['exposure -n shop', 'What of a namespace of the cluster is open?'],
     ['exposure -f manifests/ -o json', 'What would files leave open? For a script'],
@@ -23,8 +24,9 @@ export const exposureCommand: Command = {
     const exposures = model.workloads
       .filter(({ namespace }) => only === undefined || namespace === only)
       .map((workload) => exposure(model, workload));
-    if (flags.text('output') === 'json') {
-      writeJSON(terminal.stdout, exposures);
+    const format = flags.required('output');
+    if (isStructured(format)) {
+      writeStructured(terminal.stdout, format, exposures);
     } else if (exposures.length === 0) {
       terminal.stdout.write('There are no workloads.\n');
     } else {

@@ -6,6 +6,7 @@ import { INPUT_FLAGS, readInput, warn, type Input } from '../input/input.ts';
 import { takeInventory } from '../input/inventory.ts';
 import { withObjects, type ObjectSet } from '../input/objects.ts';
 import { formatPorts } from '../output/ports.ts';
+import { writeStructured } from '../output/structured.ts';
 import { textTable } from '../output/table.ts';
 import { PROFILE_FLAG, profileOf } from '../targets.ts';
 import { paintFor, writeLines, type Paint, type Terminal } from '../terminal.ts';
@@ -34,7 +35,7 @@ export const impactCommand: Command = {
       requiresArg: true,
       description: 'File or folder with all that is there afterwards; may be given more than once',
     },
-    ...outputFlag('text', 'json'),
+    ...outputFlag('text', 'json', 'yaml'),
     ...PROFILE_FLAG,
     ...VIEW_FLAGS,
     ...CLUSTER_WIDE_FLAGS,
@@ -54,8 +55,13 @@ export const impactCommand: Command = {
       ...new Set([...before.warnings.filter((text) => !text.includes('mode Audit')), ...after.warnings]),
     ]);
     const result = impact(before.model, after.model, { ...viewOf(flags), profile: profileOf(flags) });
-    const lines = flags.text('output') === 'json' ? jsonLines(result) : textLines(result, paintFor(terminal));
-    await writeLines(terminal.stdout, lines);
+    const format = flags.required('output');
+    if (format === 'yaml') {
+      writeStructured(terminal.stdout, format, { ...result, lost: [...result.lost], gained: [...result.gained] });
+    } else {
+      const lines = format === 'json' ? jsonLines(result) : textLines(result, paintFor(terminal));
+      await writeLines(terminal.stdout, lines);
+    }
     return result.isEmpty ? 0 : 1;
   },
 };

@@ -8,8 +8,9 @@ import { ALL_NAMESPACES_FLAG, INPUT_FLAGS, readInput, warn } from '../input/inpu
 import { takeInventory } from '../input/inventory.ts';
 import { objectId, type ObjectSet } from '../input/objects.ts';
 import { githubLines, locationOf, sarifLog } from '../output/findings.ts';
+import { writeStructured } from '../output/structured.ts';
 import { PROFILE_FLAG, profileOf } from '../targets.ts';
-import { paintFor, writeJSON, writeLines, type Paint, type Style } from '../terminal.ts';
+import { paintFor, writeLines, type Paint, type Style } from '../terminal.ts';
 
 const STYLES: Readonly<Record<Severity, Style>> = { error: 'red', warning: 'yellow', info: 'dim' };
 const SEVERITIES: readonly Severity[] = ['error', 'warning', 'info'];
@@ -22,7 +23,7 @@ export const lintCommand: Command = {
     'An annotation silences findings about its object, each with a reason:\n' +
     'baselinepolicy.dev/lint-ignore: BPL003=egress is open by contract; BPL011=public gateway',
   options: {
-    ...outputFlag('text', 'json', 'sarif', 'github'),
+    ...outputFlag('text', 'json', 'yaml', 'sarif', 'github'),
     severity: {
       type: 'string',
       requiresArg: true,
@@ -60,15 +61,18 @@ export const lintCommand: Command = {
         reported.includes(severity) && (only === undefined || (object.namespace ?? object.name) === only),
     );
     const open = findings.filter(({ silenced }) => silenced === undefined);
-    switch (flags.text('output')) {
+    const format = flags.required('output');
+    switch (format) {
       case 'json':
-        writeJSON(
+      case 'yaml':
+        writeStructured(
           terminal.stdout,
+          format,
           findings.map((finding) => ({ ...finding, ...locationOf(finding, objects) })),
         );
         break;
       case 'sarif':
-        writeJSON(terminal.stdout, sarifLog(findings, objects));
+        writeStructured(terminal.stdout, 'json', sarifLog(findings, objects));
         break;
       case 'github':
         await writeLines(terminal.stdout, githubLines(open, objects));

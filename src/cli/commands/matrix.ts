@@ -3,9 +3,10 @@ import { PortSet, type PortsJSON } from '../../analysis/port-set.ts';
 import { outputFlag, type Command } from '../command.ts';
 import { ALL_NAMESPACES_FLAG, INPUT_FLAGS } from '../input/input.ts';
 import { formatPorts } from '../output/ports.ts';
+import { writeStructured } from '../output/structured.ts';
 import { alignColumns, csvTable, markdownTable } from '../output/table.ts';
 import { portsOf, QUESTION_FLAGS } from '../targets.ts';
-import { paintFor, writeJSON, writeLines, type Paint, type Style } from '../terminal.ts';
+import { paintFor, writeLines, type Paint, type Style } from '../terminal.ts';
 import { readConnections, VIEW_FLAGS, viewOf } from './connections.ts';
 
 /** What a cell says: `self` for a workload and itself, else which of the ports in question are allowed. */
@@ -22,7 +23,7 @@ export const matrix: Command = {
   about: 'Show which workload may connect to which: sources are rows, destinations are columns',
   options: {
     ...(QUESTION_FLAGS['port'] !== undefined && { port: QUESTION_FLAGS['port'] }),
-    ...outputFlag('text', 'json', 'csv', 'md'),
+    ...outputFlag('text', 'json', 'yaml', 'csv', 'md'),
     ...VIEW_FLAGS,
     ...INPUT_FLAGS,
     ...ALL_NAMESPACES_FLAG,
@@ -49,10 +50,13 @@ export const matrix: Command = {
         : (found.get(source)?.get(destination) ?? { state: 'none', text: '-' });
     const rows = names.map((source) => ({ source, cells: names.map((destination) => cellAt(source, destination)) }));
     const table = rows.map(({ source, cells }) => [source, ...cells.map(({ text }) => text)]);
-    switch (flags.text('output')) {
+    const format = flags.required('output');
+    switch (format) {
       case 'json':
-        writeJSON(
+      case 'yaml':
+        writeStructured(
           terminal.stdout,
+          format,
           rows.map(({ source, cells }) => ({
             source,
             destinations: Object.fromEntries(names.map((name, index) => [name, cells[index]?.state ?? 'none'])),

@@ -4,8 +4,9 @@ import { InputError } from '../errors.ts';
 import { childrenOf } from '../input/children.ts';
 import { INPUT_FLAGS, readInput, warn } from '../input/input.ts';
 import { PROTECTED_FLAG, protectedNamespacesOf, wantedOf } from '../input/inventory.ts';
+import { writeStructured } from '../output/structured.ts';
 import { toYAML } from '../output/yaml.ts';
-import { writeJSON, writePieces } from '../terminal.ts';
+import { writePieces } from '../terminal.ts';
 
 /** Prints the NetworkPolicies that BaselinePolicies make. */
 export const render: Command = {
@@ -28,7 +29,7 @@ export const render: Command = {
       .filter(({ namespace }) => only === undefined || namespace.name === only)
       .flatMap((one) => childrenOf(one));
     if (flags.text('output') === 'json') {
-      writeJSON(terminal.stdout, { apiVersion: 'v1', kind: 'List', items: children });
+      writeStructured(terminal.stdout, 'json', { apiVersion: 'v1', kind: 'List', items: children });
     } else {
       await writePieces(terminal.stdout, children.values().map(documentOf));
     }

@@ -4,8 +4,9 @@ import { outputFlag, type Command } from '../command.ts';
 import { deviations, type Deviation } from '../deviation.ts';
 import { INPUT_FLAGS, readInput, warn } from '../input/input.ts';
 import { namespacesOf, notModelled, PROTECTED_FLAG, protectedNamespacesOf, wantedOf } from '../input/inventory.ts';
+import { isStructured, writeStructured } from '../output/structured.ts';
 import { alignColumns } from '../output/table.ts';
-import { paintFor, writeJSON, writeLines, type Paint, type Style } from '../terminal.ts';
+import { paintFor, writeLines, type Paint, type Style } from '../terminal.ts';
 
 /** How a namespace stands with a policy: `unselected` with none. */
 type State = 'compliant' | 'drifted' | 'failed' | 'unselected';
@@ -45,7 +46,7 @@ export const status: Command = {
   details:
     'What namespaces have is compared with what policies want, here and now; READY is what the operator says.\n' +
     'A namespace that no policy selects is listed as unselected.',
-  options: { ...outputFlag('text', 'json'), ...PROTECTED_FLAG, ...INPUT_FLAGS },
+  options: { ...outputFlag('text', 'json', 'yaml'), ...PROTECTED_FLAG, ...INPUT_FLAGS },
   examples: [
     ['status', 'Which namespaces are really protected?'],
     ['status -n shop -o json', 'One namespace, for a script'],
@@ -62,7 +63,8 @@ export const status: Command = {
     const namespaces = namespaceStatuses([...namespacesOf(objects).keys()], found).filter(
       ({ namespace }) => only === undefined || namespace === only,
     );
-    if (flags.text('output') === 'json') writeJSON(terminal.stdout, { policies, namespaces });
+    const format = flags.required('output');
+    if (isStructured(format)) writeStructured(terminal.stdout, format, { policies, namespaces });
     else await writeLines(terminal.stdout, textLines(policies, namespaces, paintFor(terminal)));
     const isWell =
       namespaces.every(({ state }) => state === 'compliant' || state === 'unselected') &&

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import type { Connection } from '../../../src/analysis/connections.ts';
 import type { NetworkPolicy } from '../../../src/api/networkpolicy.ts';
 import { COMMANDS } from '../../../src/cli/program.ts';
@@ -30,6 +30,33 @@ function inside(list: readonly Connection[]): string[] {
     .filter(({ src, dst }) => src.includes('[') && dst.includes('['))
     .map(({ src, dst, connections }) => `${src} ${dst} ${JSON.stringify(connections)}`);
 }
+
+describe('output for programs', () => {
+  for (const line of [
+    'can shop/backend shop/db --port 5432',
+    'explain shop/frontend shop/db --port 5432',
+    'connections',
+    'matrix --port 5432',
+    'exposure',
+    'lint',
+    'impact',
+    'status',
+  ]) {
+    it(`of ${line} is the same as JSON and as YAML`, async () => {
+      const { stdout: json } = await onShop(`${line} -o json`, SHOP_BASELINE);
+      const { stdout: yaml } = await onShop(`${line} -o yaml`, SHOP_BASELINE);
+      assert.deepEqual(parse(yaml), JSON.parse(json));
+      assert.ok(!yaml.startsWith('{') && !yaml.startsWith('[{'), yaml.slice(0, 80));
+    });
+  }
+
+  it('of nothing is an empty list', async () => {
+    const empty = { stdin: 'apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n' };
+    for (const line of ['connections -f - -o yaml', 'exposure -f - -o yaml']) {
+      assert.deepEqual(parse((await runCLI(line.split(' '), empty)).stdout), []);
+    }
+  });
+});
 
 describe('can', () => {
   const cases: readonly (readonly [line: string, code: number, first: RegExp])[] = [
@@ -259,6 +286,14 @@ spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{
       .map((pattern) => new RegExp(pattern).exec(mermaid)?.[1] ?? '')
       .reduce<string[]>((found, id) => [...found, id], ['']);
     assert.ok(mermaid.split('\n').includes(`  ${backend} -->|"5432/TCP"| ${db}`), mermaid);
+  });
+
+  it('draws a graph', async () => {
+    const svg = await outputOf('connections -o svg');
+    assert.match(svg, /^<\?xml .*<svg .*<\/svg>\s*$/s);
+    const drawn = [...svg.matchAll(/<title>(.*?)<\/title>/g)].map(([, title]) => title);
+    assert.ok(drawn.includes('shop/backend[Deployment]&#45;&gt;shop/db[StatefulSet]'), drawn.join('\n'));
+    assert.match(svg, />5432\/TCP</);
   });
 
   it('says when nothing is allowed, and gives an empty list as JSON', async () => {
@@ -665,7 +700,10 @@ describe('The program', () => {
     ['can a b c', 'expected flags and arguments of this command, got c'],
     ['can a b --prot 80', 'expected flags and arguments of this command, got --prot'],
     ['can a b -f', '-f: expected a value, got none'],
-    ['connections -o xml', '--output: expected "text", "json", "csv", "md", "dot", "mermaid", got "xml"'],
+    [
+      'connections -o xml',
+      '--output: expected "text", "json", "yaml", "csv", "md", "dot", "mermaid", "svg", got "xml"',
+    ],
     ['can a b --port x -f /none', '--port: expected a port such as 5432/TCP or 8000-8100/UDP, got "x"'],
     ['can a b --port 80-70 -f /none', '--port: expected ports from 1 to 65535 in ascending order, got 80 to 70'],
     ['can a b --request-timeout 5x', '--request-timeout: expected a duration such as 30s, got "5x"'],
