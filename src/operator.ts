@@ -20,12 +20,12 @@ import { controllerObserver, requestObserver, watchObserver } from './observabil
 import { discoveryNeeds, type DiscoveryNeeds } from './policy/desired.ts';
 import { createCaches, type Caches } from './reconcilers/caches.ts';
 import { ChildWriter } from './reconcilers/child-writer.ts';
-import { DeletionGrounds } from './reconcilers/deletion-grounds.ts';
 import { AddressDiscovery } from './reconcilers/discovery.ts';
 import { NamespaceReconciler } from './reconcilers/namespace.ts';
 import { OwnedCounter } from './reconcilers/owned-counter.ts';
 import { PolicyReconciler } from './reconcilers/policy.ts';
 import { PolicyStates } from './reconcilers/policy-states.ts';
+import { SecondLook } from './reconcilers/second-look.ts';
 import { VERSION } from './version.ts';
 
 /** The API server did not answer when the operator started, or refused it. */
@@ -161,7 +161,7 @@ export class Operator {
     const namespaceReconciler = new NamespaceReconciler({
       ...common,
       writer: new ChildWriter(fencedClient, this.#caches.networkPolicies, mayWrite),
-      grounds: new DeletionGrounds(this.#client, this.#caches, monotonic),
+      secondLook: new SecondLook(this.#client, this.#caches, monotonic),
       stateOf: (policy) => this.#states.of(policy),
       onReport: (policy) => {
         this.#policies.enqueueAfter(policy, REPORT_DELAY_MS);

@@ -46,8 +46,8 @@ export class DriftRecorder {
       if (reason === undefined) continue;
       drifted.add(step.change.name);
       if (episodes?.get(step.change.name)?.reason !== reason) {
-        beginEpisode(state, namespace.name, step.change.name, { reason, since: addedAt, counted: new Set() });
-        if (step.drift !== undefined) this.#noteDrift(state);
+        const episode: DriftEpisode = { reason, since: addedAt, noted: false, counted: new Set() };
+        beginEpisode(state, namespace.name, step.change.name, episode);
       }
       if (step.result === 'todo') this.#judgeFight(policy, namespace, step);
     }
@@ -59,13 +59,20 @@ export class DriftRecorder {
     }
   }
 
+  /** Whether children are missing that may have gone with their namespace, and that were not counted yet. */
+  doubts({ state, steps }: Plan, namespace: CachedNamespace): boolean {
+    const episodes = state.episodes.get(namespace.name);
+    return steps.some(({ change, drift }) => drift === 'Missing' && episodes?.get(change.name)?.noted !== true);
+  }
+
   /** Counts and tells what the steps of a plan came to. Call it after they have been run. */
   record(plan: Plan, namespace: CachedNamespace): void {
     for (const step of plan.steps) this.#count(plan, namespace, step);
     this.#logWrites(plan, namespace);
   }
 
-  #noteDrift(state: PolicyState): void {
+  #noteDrift(state: PolicyState, episode: DriftEpisode): void {
+    episode.noted = true;
     state.drift.detectedTotal++;
     state.drift.lastDetectedTime = this.#options.wallClock();
   }
@@ -99,6 +106,7 @@ export class DriftRecorder {
     const rule = ruleOfName(name);
     const episodes = state.episodes.get(namespace.name);
     const episode = episodes?.get(name);
+    if (episode?.noted === false && step.drift !== undefined) this.#noteDrift(state, episode);
     if (step.result === 'written' && episode !== undefined) {
       this.#countHeal(plan, namespace, name, episode);
       episodes?.delete(name);

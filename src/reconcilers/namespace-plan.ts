@@ -11,7 +11,7 @@ import type { PolicyState } from './policy-state.ts';
 export interface Step {
   readonly change: Change;
   /** Set when somebody else caused the change. */
-  readonly drift: DriftReason | undefined;
+  drift: DriftReason | undefined;
   result: WriteResult | 'failed' | 'reported' | 'fighting' | 'withheld' | 'todo';
   error?: unknown;
   waitMs?: number;

@@ -7,17 +7,17 @@ import { selectsNamespace } from '../policy/select.ts';
 import { PENDING } from '../policy/tally.ts';
 import type { CachedNamespace, CachedPolicy, Caches } from './caches.ts';
 import type { ChildWriter } from './child-writer.ts';
-import type { DeletionGrounds } from './deletion-grounds.ts';
 import type { AddressDiscovery } from './discovery.ts';
 import { DriftRecorder, type DriftRecorderOptions } from './drift-recorder.ts';
 import { isTooEarly, outcomeOf, reportOf, type Plan, type Step } from './namespace-plan.ts';
 import { selectorText, type PolicyState } from './policy-state.ts';
+import type { SecondLook } from './second-look.ts';
 
 /** What a {@link NamespaceReconciler} works with. */
 export interface NamespaceReconcilerOptions extends DriftRecorderOptions {
   readonly caches: Caches;
   readonly writer: ChildWriter;
-  readonly grounds: DeletionGrounds;
+  readonly secondLook: SecondLook;
   readonly discovery: AddressDiscovery;
   readonly stateOf: (policy: CachedPolicy) => PolicyState;
   readonly protectedNamespaces: ReadonlySet<string>;
@@ -64,7 +64,10 @@ export class NamespaceReconciler {
     for (const { state } of plans) state.inHand++;
     try {
       if (!(await this.#confirmDeletions(plans, namespace))) return { kind: 'retry' };
-      if (!(await this.#execute(plans, namespace))) return this.#giveUp(plans, namespace);
+      // Asked beside the writes, as these heal in any case.
+      const [executed, lives] = await Promise.all([this.#execute(plans, namespace), this.#lives(plans, namespace)]);
+      if (!lives) return this.#disown(plans, namespace);
+      if (!executed) return this.#giveUp(plans, namespace);
       for (const plan of plans) this.#report(plan, namespace);
       return outcomeOf(plans);
     } finally {
@@ -159,7 +162,7 @@ export class NamespaceReconciler {
       // A policy that is being deleted never comes back: its children go whatever else has changed.
       if (deletions.length === 0 || policy.object.metadata.deletionTimestamp !== undefined) continue;
       try {
-        if (!(await this.#options.grounds.hold(namespace, policy))) return false;
+        if (!(await this.#options.secondLook.holds(namespace, policy))) return false;
       } catch (error) {
         for (const step of deletions) Object.assign(step, { result: 'failed', error } satisfies Partial<Step>);
       }
@@ -186,6 +189,27 @@ export class NamespaceReconciler {
       if (results.includes('namespace-gone') || results.includes('not-leader')) return false;
     }
     return true;
+  }
+
+  /** Whether children can be missing by somebody's doing, and not because their namespace went; asked once a drift. */
+  async #lives(plans: readonly Plan[], namespace: CachedNamespace): Promise<boolean> {
+    if (!plans.some((plan) => this.#drift.doubts(plan, namespace))) return true;
+    try {
+      return await this.#options.secondLook.lives(namespace);
+    } catch {
+      // Where that cannot be told, what was seen counts.
+      return true;
+    }
+  }
+
+  /** What comes after steps for a namespace that is not there any more: what was made was made for its successor. */
+  #disown(plans: readonly Plan[], namespace: CachedNamespace): Outcome {
+    for (const plan of plans) {
+      for (const step of plan.steps) step.drift = undefined;
+      this.#forget(plan.policy.name, plan.state, namespace.name);
+      this.#drift.record(plan, namespace);
+    }
+    return { kind: 'retry' };
   }
 
   /**

@@ -12,6 +12,8 @@ export interface DriftEpisode {
   readonly reason: DriftReason;
   /** When the namespace became dirty by it; monotonic milliseconds. */
   readonly since: number;
+  /** Whether the totals of the status count it as seen. */
+  noted: boolean;
   /** Actions of `baseline_policy_drift_total` that it was counted with, so that each counts once. */
   readonly counted: Set<'failed' | 'reported'>;
   /** Whether a write that should heal it failed in a way that leaves open whether it was done. */

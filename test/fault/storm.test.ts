@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
 import { childName } from '../../src/api/names.ts';
-import { consistently } from '../support/await.ts';
+import { consistently, eventually } from '../support/await.ts';
 import { conditionOf, DEFAULT_RULES, Demo, LABEL_SCENARIO, versions } from '../support/demo.ts';
-import { isWrite } from '../support/faults.ts';
+import { isWatch, isWrite, resourceOf } from '../support/faults.ts';
 import type { HistoryEvent } from '../support/history.ts';
 import type { Namespace, Watch } from '../support/kube.ts';
 import { LONG_FORM } from '../support/long-form.ts';
@@ -208,4 +208,51 @@ describe('A storm of namespaces that are created, deleted and created again', fu
     );
     assert.deepEqual(await demo.drift(run), {});
   });
+
+  for (const [when, hidden] of [
+    ['while it goes', ['namespaces']],
+    ['when there is another one', ['namespaces', 'networkpolicies']],
+  ] as const) {
+    it(`takes no child for drift that went with its namespace, before that is told: seen ${when}`, async () => {
+      const run = `veiled-${hidden.length}`;
+      const [namespace = ''] = await demo.settled(run, 2);
+      const { uid } = (await demo.kube.namespaces.get(namespace)).metadata;
+      const unveiled = new Map(hidden.map((resource) => [resource as string, Promise.withResolvers<unknown>()]));
+      const late = new Set<string>();
+      demo.proxy.intercept = (request) => {
+        const resource = resourceOf(request);
+        if (!isWatch(request) || !unveiled.has(resource)) return 'pass';
+        return {
+          editLine: async (line) => {
+            if (line.includes(namespace)) late.add(resource);
+            await unveiled.get(resource)?.promise;
+            return line;
+          },
+        };
+      };
+      const watching = demo.proxy.requests.length;
+      demo.proxy.cut();
+      await eventually(() => {
+        const watched = demo.proxy.requests.slice(watching).filter((request) => isWatch(request));
+        assert.equal(new Set(watched.map((request) => resourceOf(request))).size, 3);
+      });
+
+      await demo.kube.namespaces.delete(namespace);
+      await eventually(async () => {
+        await assert.rejects(demo.kube.namespaces.get(namespace), { status: 404 });
+      });
+      await create(namespace, run);
+      assert.notEqual((await demo.kube.namespaces.get(namespace)).metadata.uid, uid);
+      // In this order, and the second not before the first has been dealt with.
+      unveiled.get('networkpolicies')?.resolve(undefined);
+      if (unveiled.has('networkpolicies')) await demo.holds(namespace, run);
+      unveiled.get('namespaces')?.resolve(undefined);
+      await demo.compliant(run, 2);
+      await demo.holds(namespace, run);
+      assert.deepEqual(late, new Set(hidden));
+      assert.deepEqual(await demo.drift(run), {});
+      const { status } = await demo.kube.baselinePolicies.get(run);
+      assert.equal(status?.drift?.detectedTotal, 0);
+    });
+  }
 });

@@ -8,11 +8,10 @@ import type { CachedNamespace, CachedPolicy, Caches } from './caches.ts';
 const POLICY_HOLDS_MS = 100;
 
 /**
- * Reads what children are deleted for: their namespace and their BaselinePolicy. The preconditions of a delete cover the
- * child alone, and caches contradict each other for a while: after an outage each catches up by itself, and answers to
- * writes are ahead of all watches. What is deleted by mistake opens a namespace until it is made again.
+ * Asks the API server itself, where caches that contradict each other would mislead: each catches up by itself, after an
+ * outage and whenever a watch lags, and answers to writes are ahead of all watches.
  */
-export class DeletionGrounds {
+export class SecondLook {
   readonly #client: KubeClient;
   readonly #caches: Caches;
   readonly #monotonic: () => number;
@@ -27,10 +26,12 @@ export class DeletionGrounds {
   }
 
   /**
-   * Whether a namespace and a policy are what was cached of them; if not, the caches have been brought up to date.
+   * Whether a namespace and a policy, for which children are to be deleted, are what was cached of them; if not, the
+   * caches have been brought up to date. The preconditions of a delete cover the child alone, and what is deleted by
+   * mistake opens a namespace until it is made again.
    * @throws APIError, ConnectionError
    */
-  async hold(namespace: CachedNamespace, policy: CachedPolicy): Promise<boolean> {
+  async holds(namespace: CachedNamespace, policy: CachedPolicy): Promise<boolean> {
     const [namespaceHolds, policyHolds] = await Promise.all([
       this.#namespaceHolds(namespace),
       this.#policyHolds(policy),
@@ -38,11 +39,24 @@ export class DeletionGrounds {
     return namespaceHolds && policyHolds;
   }
 
+  /**
+   * Whether a namespace is still the one that was cached, and is not being deleted: a child that is missing from it was
+   * not taken by the namespace controller. If not, the cache has been brought up to date.
+   * @throws APIError, ConnectionError
+   */
+  async lives(namespace: CachedNamespace): Promise<boolean> {
+    const current = await this.#readNamespace(namespace.name);
+    return current?.metadata.uid === namespace.uid && current.metadata.deletionTimestamp === undefined;
+  }
+
   async #namespaceHolds({ name, resourceVersion }: CachedNamespace): Promise<boolean> {
+    return (await this.#readNamespace(name))?.metadata.resourceVersion === resourceVersion;
+  }
+
+  async #readNamespace(name: string): Promise<KubernetesObject | undefined> {
     const current = await orGone(this.#client.get<KubernetesObject>(RESOURCES.namespaces, name));
-    if (current === undefined) return false;
-    this.#caches.namespaces.observeWrite(current);
-    return current.metadata.resourceVersion === resourceVersion;
+    if (current !== undefined) this.#caches.namespaces.observeWrite(current);
+    return current;
   }
 
   async #policyHolds(policy: CachedPolicy): Promise<boolean> {
