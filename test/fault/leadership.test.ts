@@ -5,7 +5,7 @@ import { childName } from '../../src/api/names.ts';
 import { consistently, eventually } from '../support/await.ts';
 import { Demo } from '../support/demo.ts';
 import { type Fault, FaultProxy, type ProxiedRequest } from '../support/fault-proxy.ts';
-import { isWrite, resourceOf, tooManyRequests } from '../support/faults.ts';
+import { isWatch, isWrite, resourceOf, tooManyRequests } from '../support/faults.ts';
 import { LONG_FORM } from '../support/long-form.ts';
 import { OperatorProcess } from '../support/operator.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
@@ -224,6 +224,44 @@ describe('a leader that is stopped or cut off', function () {
     old.operator.signal('SIGCONT');
     await follows(old);
     await workload.compliant(0);
+  });
+
+  it('watches all again as soon as its Lease is reached again, however long each watch would still wait', async () => {
+    const { proxy } = follower;
+    const watched = new Set(proxy.requests.filter((request) => isWatch(request)).map((request) => resourceOf(request)));
+    assert.deepEqual(
+      [...watched].sort(),
+      ['baselinepolicies', 'namespaces', 'networkpolicies', 'services'],
+      'what is watched by default',
+    );
+    const refusedAt = proxy.requests.length;
+    const tries = (since: number): Map<string, ProxiedRequest[]> =>
+      Map.groupBy(
+        proxy.requests.slice(since).filter((request) => watched.has(resourceOf(request))),
+        (request) => resourceOf(request),
+      );
+    proxy.intercept = () => 'reset';
+    proxy.cut();
+    // After the fifth failure each waits for 6.4 s at least.
+    await eventually(
+      () => {
+        for (const resource of watched) assert.ok((tries(refusedAt).get(resource)?.length ?? 0) >= 5, resource);
+      },
+      { timeout: 30_000 },
+    );
+    const passedAt = proxy.requests.length;
+    proxy.intercept = () => 'pass';
+    await eventually(
+      () => {
+        assert.deepEqual(new Set(tries(passedAt).keys()), watched);
+      },
+      { timeout: 30_000 },
+    );
+    const [reached] = proxy.requests.slice(passedAt).filter((request) => resourceOf(request) === 'leases');
+    for (const [resource, [first]] of tries(passedAt)) {
+      const waitedMs = (first?.at ?? Number.NaN) - (reached?.at ?? Number.NaN);
+      assert.ok(waitedMs < 1_000, `${resource} waited for ${waitedMs} ms`);
+    }
   });
 
   it('leaves two operators that write nothing when all is done', async () => {
