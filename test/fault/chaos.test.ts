@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Demo } from '../support/demo.ts';
 import { chaos } from '../support/faults.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
-import { assertSameOutcome, cleanOutcome, Workload } from '../support/workload.ts';
+import { assertSameOutcome, cleanOutcome, settled, Workload } from '../support/workload.ts';
 
 /** One run a seed; `SEED=n` tries a single one. */
 const { SEED } = process.env;
@@ -37,6 +37,7 @@ describe('any mix of faults', function () {
       });
       demo.proxy.intercept = () => 'pass';
       for (const [kind, count] of Object.entries(made)) assert.ok(count > 0, `no fault of ${kind} was made`);
+      await settled(demo.proxy);
       await assertSameOutcome(demo, oracle, run, clean);
     });
   }

@@ -84,8 +84,7 @@ describe('hostile sizes', function () {
       await demo.policy('large', spec);
       for (const namespace of namespaces) await demo.holds(namespace, 'large', rules, { timeout: 60_000 });
     };
-    // Within ten seconds, as all that is awaited.
-    await Promise.all([fill(), write()]);
+    await assertFillsMeanwhile(write());
     const { status } = await demo.compliant('large', LARGE_IN, { timeout: 30_000 });
     assert.ok(JSON.stringify(status).length < 2_000, JSON.stringify(status));
     const child = await demo.child(namespaces[0] ?? '', 'large', 'large');
@@ -190,7 +189,7 @@ describe('hostile sizes', function () {
         }),
       ),
     );
-    await Promise.all([fill(), writing]);
+    await assertFillsMeanwhile(writing);
     await assertUsualFill();
     await assertHeals(tenants[0] ?? '', 'tenants');
     const grown = (await heap()) - before;
@@ -206,7 +205,7 @@ describe('hostile sizes', function () {
       ...Array.from({ length: IN_ONE }, (_, n) => createForeign(crowded, n)),
       ...Array.from({ length: OVER_MANY }, (_, n) => createForeign(others[n % others.length] ?? '', n)),
     ]);
-    await Promise.all([fill(), writing]);
+    await assertFillsMeanwhile(writing);
     await assertUsualFill();
     await assertHeals(crowded, 'crowd');
     const grown = (await heap()) - before;
@@ -216,12 +215,15 @@ describe('hostile sizes', function () {
   });
 
   it('keeps nothing of annotations of 256 KiB', async () => {
-    const before = await heap();
     annotated = await demo.createNamespaces('annotated', ANNOTATED);
-    const annotations = { note: 'n'.repeat(256 * 1024 - 'note'.length) };
-    await Promise.all(annotated.map((name) => demo.kube.namespaces.merge(name, { metadata: { annotations } })));
     await demo.policy('annotated');
     await demo.reconciled('annotated', ANNOTATED);
+    // What the namespaces cost themselves is none of it.
+    const before = await heap();
+    const annotations = { note: 'n'.repeat(256 * 1024 - 'note'.length) };
+    await Promise.all(annotated.map((name) => demo.kube.namespaces.merge(name, { metadata: { annotations } })));
+    // The last event of a watch is held until the next one.
+    await fill();
     const grown = (await heap()) - before;
     assert.ok(grown < NOISE_BYTES, `the heap grew by ${grown} bytes`);
     assertBounds();
@@ -278,6 +280,19 @@ describe('hostile sizes', function () {
     return { ms, ratio: ms / bare };
   }
 
+  /** Fails unless ten namespaces are filled before what is being written is done, or as soon as ever. */
+  async function assertFillsMeanwhile(writing: Promise<unknown>): Promise<void> {
+    const filling = fill();
+    const first = await Promise.race([filling.then(() => 'fill'), writing.then(() => 'writing')]);
+    const [filled] = await Promise.all([filling, writing]);
+    const times = JSON.stringify({ filled, usual });
+    assert.ok(first === 'fill' || isUsual(filled), `others had to wait: ${times}`);
+  }
+
+  function isUsual({ ms, ratio }: Fill): boolean {
+    return ms < 2 * usual.ms || ratio < 2 * usual.ratio;
+  }
+
   /**
    * Fails unless ten namespaces are filled in about the usual time, on a machine that others use too: once of three
    * times, by the clock or against bare writes.
@@ -287,7 +302,7 @@ describe('hostile sizes', function () {
     while (fills.length < 3) {
       const latest = await fill();
       fills.push(latest);
-      if (latest.ms < 2 * usual.ms || latest.ratio < 2 * usual.ratio) return;
+      if (isUsual(latest)) return;
     }
     assert.fail(`fills took ${JSON.stringify(fills)}, and ${JSON.stringify(usual)} before`);
   }

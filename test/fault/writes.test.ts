@@ -9,7 +9,7 @@ import { isWatch, isWrite, resourceOf } from '../support/faults.ts';
 import type { ResourceClient } from '../support/kube.ts';
 import { LONG_FORM } from '../support/long-form.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
-import { assertSameOutcome, quiet, Workload } from '../support/workload.ts';
+import { assertSameOutcome, quiet, settled, Workload } from '../support/workload.ts';
 
 /** What the team of a namespace adds to a child; it stays whatever the operator writes. */
 const OF_THE_TEAM = { labels: { team: 'a' }, annotations: { 'team/note': 'ours' } };
@@ -406,6 +406,7 @@ describe('a write that the API server does,', function () {
         demo.proxy.intercept = unanswered(kinds, fault, most, hits);
         const workload = new Workload(demo, oracle, run);
         await workload.perform();
+        await settled(demo.proxy);
         await assertSameOutcome(demo, oracle, run, live);
         await workload.remove();
         await eventually(async () => {

@@ -139,7 +139,7 @@ export class Workload {
 
 /** The outcome of a run without faults, once nothing is written any more, to measure others by. */
 export async function cleanOutcome(demo: Demo, oracle: Oracle, run: string): Promise<Outcome> {
-  await eventually(() => quiet(demo.proxy, SETTLED_MS), { timeout: STEP_TIMEOUT_MS });
+  await settled(demo.proxy);
   const clean = await oracle.outcome(run);
   await assertSameOutcome(demo, oracle, run, clean);
   return clean;
@@ -171,11 +171,14 @@ export async function assertSameOutcome(
     assert.deepEqual(actual, reduced(clean, allowance));
   };
   await eventually(compare, { timeout: allowance.timeout ?? STEP_TIMEOUT_MS, interval: 200 });
-  // What was written although its answer was lost is written once more.
-  await eventually(() => quiet(demo.proxy, SETTLED_MS), { timeout: STEP_TIMEOUT_MS });
   await quiet(demo.proxy, QUIET_MS);
   await compare();
   await oracle.assertNothingOpenedOrBroken();
+}
+
+/** Resolves when nothing is left to be written: what lost its answer is written once more, a status up to 2 s later. */
+export async function settled(proxy: FaultProxy): Promise<void> {
+  await eventually(() => quiet(proxy, SETTLED_MS), { timeout: STEP_TIMEOUT_MS });
 }
 
 /** Fails unless the operator writes nothing for a time, but its Lease and Events that are told late; milliseconds. */
