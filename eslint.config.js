@@ -5,6 +5,12 @@ import tseslint from 'typescript-eslint';
 /** Modules that reach outside the process, or tell the time: pure folders must not import them. */
 const impure = ['node:*', '@kubernetes/*', 'undici', 'winston', 'prom-client', 'p-queue'];
 
+/** What talks to the API server: for src/kube alone. */
+const apiClients = ['undici', '@kubernetes/client-node'].map((name) => ({
+  name,
+  message: 'Only src/kube talks to the API server.',
+}));
+
 export default defineConfig(
   { ignores: ['node_modules', 'bin', 'coverage'] },
   eslint.configs.recommended,
@@ -28,10 +34,7 @@ export default defineConfig(
       'no-restricted-imports': [
         'error',
         {
-          paths: ['undici', '@kubernetes/client-node'].map((name) => ({
-            name,
-            message: 'Only src/kube talks to the API server.',
-          })),
+          paths: apiClients,
         },
       ],
     },
@@ -67,10 +70,7 @@ export default defineConfig(
       'no-restricted-imports': [
         'error',
         {
-          paths: ['undici', '@kubernetes/client-node'].map((name) => ({
-            name,
-            message: 'Only src/kube talks to the API server.',
-          })),
+          paths: apiClients,
           patterns: [
             {
               group: ['**/controller/**', '**/reconcilers/**', '**/observability/**'],

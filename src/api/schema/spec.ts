@@ -4,7 +4,8 @@ import { field, listOf, oneOf, typeSchema, type Schema } from './schema.ts';
 import { dnsLabel, literal, templated } from './strings.ts';
 
 /** Names of the children that rules make; an additional policy cannot take one. */
-const RULE_NAMES = [
+/** Names of the rules, which their children carry after the dot. */
+export const RULE_NAMES = [
   'default-deny',
   'allow-dns',
   'allow-monitoring',

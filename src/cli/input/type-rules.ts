@@ -7,6 +7,7 @@ import type {
   NetworkPolicySpec,
 } from '../../api/networkpolicy.ts';
 import type { AdditionalPolicy, AllowDNSRule, AllowMonitoringRule, BaselinePolicy } from '../../api/baselinepolicy.ts';
+import { RULE_NAMES } from '../../api/schema/spec.ts';
 import type { FieldProblem, TypeRule } from './schema-check.ts';
 
 /** A rule on a value whose type its schema has checked before. */
@@ -62,15 +63,6 @@ export const API_RULES: Readonly<Record<string, TypeRule>> = {
 };
 
 const DNS_LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
-const RULE_NAMES = [
-  'default-deny',
-  'allow-dns',
-  'allow-monitoring',
-  'allow-same-namespace',
-  'allow-kube-apiserver',
-  'allow-ingress-controller',
-  'allow-external-egress',
-];
 
 const fromWhenEnabled = (isOnByDefault: boolean): TypeRule =>
   rule(({ enabled = isOnByDefault, from }: AllowMonitoringRule) =>
@@ -107,7 +99,9 @@ export const BASELINE_RULES: Readonly<Record<string, TypeRule>> = {
   AllowIngressControllerRule: fromWhenEnabled(false),
   AdditionalPolicy: rule(({ name }: AdditionalPolicy) => {
     if (!DNS_LABEL.test(name)) return problem(['name'], `expected a DNS label, found ${JSON.stringify(name)}`);
-    return RULE_NAMES.includes(name) ? problem(['name'], `expected another name than the rule ${name} has`) : [];
+    return RULE_NAMES.some((other) => other === name)
+      ? problem(['name'], `expected another name than the rule ${name} has`)
+      : [];
   }),
   BaselinePolicy: rule(({ metadata }: BaselinePolicy) =>
     DNS_LABEL.test(metadata.name)
