@@ -22,6 +22,10 @@ export default class TestReporter extends Mocha.reporters.Spec {
     super(runner, options);
     const { name } = (options.reporterOptions ?? {}) as { name?: string };
     this.#name = name ?? 'tests';
+    // A run of an hour tells at once what is wrong, and also when it is ended before its summary.
+    runner.on(Mocha.Runner.constants.EVENT_TEST_FAIL, (_test: Mocha.Test, error: Error) => {
+      Mocha.reporters.Base.consoleLog('%s', (error.stack ?? error.message).replace(/^/gm, '      '));
+    });
   }
 
   override epilogue(): void {

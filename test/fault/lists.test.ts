@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { childName } from '../../src/api/names.ts';
 import { eventually } from '../support/await.ts';
 import { Demo } from '../support/demo.ts';
 import type { Fault } from '../support/fault-proxy.ts';
@@ -41,14 +40,20 @@ describe('a list whose second page', function () {
   this.timeout(120_000);
   let demo: Demo;
   let oracle: Oracle;
-  /** A namespace of the last scenario, and a child in it. */
-  let namespace: string;
-  const child = childName('four', 'allow-dns');
+  /** Children, as `namespace/name`; each test deletes another one, as one that goes again and again is fought over. */
+  let children: string[];
+  let child = '';
 
   before(async () => {
     demo = await Demo.start({ faults: true, flags: FLAGS });
     oracle = await Oracle.start(demo.kube);
-    for (const scenario of SCENARIOS) [namespace = ''] = await demo.settled(scenario, NAMESPACES);
+    for (const scenario of SCENARIOS) await demo.settled(scenario, NAMESPACES);
+    children = [...(await versions()).keys()].filter((key) => key.endsWith('.allow-dns'));
+  });
+
+  beforeEach(() => {
+    [child = ''] = children;
+    children.push(...children.splice(0, 1));
   });
 
   afterEach(() => {
@@ -136,17 +141,17 @@ describe('a list whose second page', function () {
   }
 
   async function deleteChild(): Promise<void> {
-    await oracle.tamper(namespace, child, () => demo.kube.networkPolicies(namespace).delete(child));
+    const [namespace = '', name = ''] = child.split('/');
+    await oracle.tamper(namespace, name, () => demo.kube.networkPolicies(namespace).delete(name));
   }
 
   /** Resolves when the deleted child is back and the operator is ready; nothing else may have changed. */
   async function converged(before: ReadonlyMap<string, string>): Promise<void> {
-    const deleted = `${namespace}/${child}`;
     await eventually(
       async () => {
         const now = await versions();
-        assert.ok(now.delete(deleted), 'the deleted child is back');
-        assert.deepEqual(now, new Map([...before].filter(([key]) => key !== deleted)));
+        assert.ok(now.delete(child), 'the deleted child is back');
+        assert.deepEqual(now, new Map([...before].filter(([key]) => key !== child)));
       },
       { timeout: 30_000 },
     );
