@@ -9,13 +9,17 @@ import { LABEL_NAMESPACE_NAME } from '../api/names.ts';
 import { normalizeSpec } from '../policy/normalize.ts';
 import { formatAddress, type AddressRange } from './address.ts';
 import { policyNamespace, workloadName, type Cluster, type Workload } from './cluster.ts';
+import { matchesPeer } from './evaluate.ts';
 import type { RuleFinding, Side } from './explain.ts';
-import { readModel, type Model } from './model.ts';
-import type { Direction } from './policy.ts';
+import { podEndpoint, readModel, type Model } from './model.ts';
+import type { Direction, PodPeer } from './policy.ts';
 import type { PortSet } from './port-set.ts';
 import type { Profile } from './profiles.ts';
 import type { UnmetRequirement } from './selector-text.ts';
 import { decide, NOT_PUBLIC_IPV4_CIDRS, PUBLIC_IPV6_CIDR, targetName, workloadTarget, type Target } from './verdict.ts';
+
+/** A label that people take for the name of a namespace. */
+const LABEL_NAME = 'name';
 
 /** Labels to set and to take away. */
 export interface LabelChange {
@@ -27,6 +31,14 @@ export interface LabelChange {
 export type Change = { readonly message: string } & (
   | ({ readonly kind: 'LabelPods'; readonly workload: Workload } & LabelChange)
   | ({ readonly kind: 'LabelNamespace'; readonly namespace: string } & LabelChange)
+  | {
+      /** A policy means a namespace by its name, but asks for a label `name`. */
+      readonly kind: 'SelectByName';
+      readonly policy: string;
+      /** Field of the peer, such as `spec.egress[0].to[0]`. */
+      readonly path: string;
+      readonly namespace: string;
+    }
   | {
       readonly kind: 'AddPorts';
       readonly policy: string;
@@ -65,6 +77,28 @@ function applyChange(cluster: Cluster, change: Change): Cluster {
       const labels = relabel(cluster.namespaces.get(change.namespace) ?? {}, change);
       return { ...cluster, namespaces: new Map(cluster.namespaces).set(change.namespace, labels) };
     }
+    case 'SelectByName':
+      return withSpec(cluster, change.policy, (spec) => {
+        const select = (peers: readonly NetworkPolicyPeer[], path: string): NetworkPolicyPeer[] =>
+          peers.map((peer, index) =>
+            `${path}[${index}]` === change.path
+              ? { ...peer, namespaceSelector: selectByName(peer.namespaceSelector, change.namespace) }
+              : peer,
+          );
+        return {
+          ...spec,
+          ...(spec.ingress && {
+            ingress: spec.ingress.map((rule, index) =>
+              rule.from ? { ...rule, from: select(rule.from, `spec.ingress[${index}].from`) } : rule,
+            ),
+          }),
+          ...(spec.egress && {
+            egress: spec.egress.map((rule, index) =>
+              rule.to ? { ...rule, to: select(rule.to, `spec.egress[${index}].to`) } : rule,
+            ),
+          }),
+        };
+      });
     case 'AddPorts':
       return withSpec(cluster, change.policy, (spec) => {
         const add =
@@ -102,6 +136,16 @@ function relabel(labels: Readonly<Record<string, string>>, { set, remove }: Labe
   return { ...Object.fromEntries(kept), ...set };
 }
 
+/** A selector with the label that the API server sets in place of the label `name`. */
+function selectByName(selector: LabelSelector = {}, namespace: string): LabelSelector {
+  const labels = Object.entries(selector.matchLabels ?? {}).filter(([key]) => key !== LABEL_NAME);
+  const matchExpressions = (selector.matchExpressions ?? []).filter(({ key }) => key !== LABEL_NAME);
+  return {
+    matchLabels: { ...Object.fromEntries(labels), [LABEL_NAMESPACE_NAME]: namespace },
+    ...(matchExpressions.length > 0 && { matchExpressions }),
+  };
+}
+
 /** Changes the spec of one policy; its defaults are written out first, so that policyTypes do not change with rules. */
 function withSpec(cluster: Cluster, name: string, change: (spec: NetworkPolicySpec) => NetworkPolicySpec): Cluster {
   const policies = cluster.policies.map((policy) =>
@@ -112,11 +156,17 @@ function withSpec(cluster: Cluster, name: string, change: (spec: NetworkPolicySp
   return { ...cluster, policies };
 }
 
-/** A change with how much it asks of people: labels and ports are less than new rules and policies. */
+/**
+ * A change with how much it asks of people: labels and ports are less than new rules and policies, and those less than
+ * labels that take a pod out of policies.
+ */
 interface Candidate {
   readonly changes: readonly Change[];
   readonly cost: number;
 }
+
+/** What a label costs more when policies that speak of the pod today do so no more: it loses what they say. */
+const TAKEN_OUT = 10;
 
 /** How many candidates of a side are tried. */
 const TRIED = 12;
@@ -161,13 +211,17 @@ export function changesThatTurn(
     workloads,
     policies: model.cluster.policies.filter((policy) => namespaces.includes(policyNamespace(policy))),
   };
-  return candidates
-    .sort((a, b) => a.cost - b.cost)
-    .find(({ changes }) => {
-      const changed = readModel(applyChanges(cluster, changes));
-      const again = (target: Target): Target => sameTarget(changed, target);
-      return decide(changed, again(source), again(destination), ports, profile).verdict === wanted;
-    })?.changes;
+  const turns = (changes: readonly Change[]): boolean => {
+    const changed = readModel(applyChanges(cluster, changes));
+    const again = (target: Target): Target => sameTarget(changed, target);
+    return decide(changed, again(source), again(destination), ports, profile).verdict === wanted;
+  };
+  const found = candidates.sort((a, b) => a.cost - b.cost).find(({ changes }) => turns(changes))?.changes;
+  // A label for one side may turn the other side too.
+  return found?.reduce((kept, change) => {
+    const others = kept.filter((one) => one !== change);
+    return others.length > 0 && turns(others) ? others : kept;
+  }, found);
 }
 
 /** A target as it is in a changed model. */
@@ -179,11 +233,12 @@ function sameTarget(model: Model, target: Target): Target {
 }
 
 function allowingChanges(model: Model, side: Side, subject: Target, peer: Target, ports: PortSet): Candidate[] {
+  const held = peer.kind === 'workload' ? selectorsOf(model, peer.workload) : [];
   const candidates: Candidate[] = side.policies.flatMap(({ isManaged, rules }) =>
     rules.flatMap((rule) => {
       const missing = missingPorts(rule, ports);
       if (isManaged && missing.length > 0) return [];
-      return byPeer(rule, peer).map(({ changes, cost }) => ({
+      return byPeer(model, rule, peer, held, isManaged).map(({ changes, cost }) => ({
         changes: [...changes, ...missing],
         cost: cost + missing.length,
       }));
@@ -192,8 +247,13 @@ function allowingChanges(model: Model, side: Side, subject: Target, peer: Target
   const { direction } = side;
   const word = direction.toLowerCase();
   const what = `allows ${ports.toString()} ${direction === 'Ingress' ? 'from' : 'to'} ${targetName(peer)}`;
-  // A policy without rules is there to deny, and one of the operator's would be healed.
-  const open = side.policies.find(({ isManaged, rules }) => !isManaged && rules.length > 0);
+  // A policy without rules is there to deny, one of the operator's would be healed, and a rule of one that selects other
+  // workloads too would open those.
+  const selectors = new Map(model.policies.map((policy) => [`${policy.namespace}/${policy.name}`, policy.selector]));
+  const open = side.policies.find(
+    ({ policy, isManaged, rules }) =>
+      !isManaged && rules.length > 0 && selectsOnly(model, selectors.get(policy), subject),
+  );
   if (open !== undefined) {
     const message = `add a rule to spec.${word} of ${open.policy} that ${what}`;
     const [namespace = ''] = open.policy.split('/');
@@ -219,6 +279,19 @@ function allowingChanges(model: Model, side: Side, subject: Target, peer: Target
   return candidates;
 }
 
+/** Whether a selector matches no other workload than the one given. */
+function selectsOnly({ cluster, workloads }: Model, selector: PodPeer | undefined, subject: Target): boolean {
+  return (
+    selector !== undefined &&
+    workloads.every(
+      (workload) =>
+        workload.namespace !== selector.namespaces ||
+        workloadName(workload) === targetName(subject) ||
+        !matchesPeer(selector, podEndpoint(cluster, workload, [])),
+    )
+  );
+}
+
 function missingPorts(rule: RuleFinding, ports: PortSet): Change[] {
   const missing = ports.subtract(rule.ports);
   if (missing.isEmpty) return [];
@@ -226,12 +299,22 @@ function missingPorts(rule: RuleFinding, ports: PortSet): Change[] {
   return [{ kind: 'AddPorts', policy: rule.policy, path: rule.path, ports: portList(missing), message }];
 }
 
-/** The labels that make a rule's peers match, one candidate for each peer that labels can make match. */
-function byPeer(rule: RuleFinding, peer: Target): Candidate[] {
+/**
+ * The labels that make a rule's peers match, one candidate for each peer that labels can make match.
+ * @param held selectors that match the peer today; labels that lose one cost more
+ * @param isManaged whether the operator made the rule, so that it stays as it is
+ */
+function byPeer(
+  model: Model,
+  rule: RuleFinding,
+  peer: Target,
+  held: readonly PodPeer[],
+  isManaged: boolean,
+): Candidate[] {
   if (rule.isForPeer) return [{ changes: [], cost: 0 }];
   if (peer.kind !== 'workload') return [];
   const { workload } = peer;
-  return rule.peers.flatMap(({ mismatches }): Candidate[] => {
+  return rule.peers.flatMap(({ path, mismatches }): Candidate[] => {
     const changes: Change[] = [];
     let cost = 0;
     for (const mismatch of mismatches) {
@@ -248,6 +331,14 @@ function byPeer(rule: RuleFinding, peer: Target): Candidate[] {
         cost += mismatch.unmet.length;
       } else {
         const { namespace } = workload;
+        const [first, ...more] = mismatch.unmet;
+        if (!isManaged && first !== undefined && more.length === 0 && meansName(first, namespace)) {
+          const [label, meant] = [`${LABEL_NAME}=${namespace}`, `${LABEL_NAMESPACE_NAME}=${namespace}`];
+          const message = `in ${path} of ${rule.policy}, select the namespace by ${meant} instead of ${label}`;
+          changes.push({ kind: 'SelectByName', policy: rule.policy, path, namespace, message });
+          cost += 1;
+          continue;
+        }
         // The name of a namespace cannot change.
         if (mismatch.unmet.some(({ key }) => key === LABEL_NAMESPACE_NAME)) return [];
         changes.push({
@@ -259,8 +350,26 @@ function byPeer(rule: RuleFinding, peer: Target): Candidate[] {
         cost += 2 * mismatch.unmet.length;
       }
     }
-    return [{ changes, cost }];
+    const changed = applyChanges({ ...model.cluster, workloads: [workload] }, changes);
+    const after = podEndpoint(changed, changed.workloads[0] ?? workload, []);
+    const isTakenOut = held.some((selector) => !matchesPeer(selector, after));
+    return [{ changes, cost: isTakenOut ? cost + TAKEN_OUT : cost }];
   });
+}
+
+function meansName({ key, operator, values }: UnmetRequirement, namespace: string): boolean {
+  return key === LABEL_NAME && operator === 'In' && values.length === 1 && values[0] === namespace;
+}
+
+/** The selectors of policies and of their rules' peers that match a workload, each of them once. */
+function selectorsOf({ cluster, policies }: Model, workload: Workload): PodPeer[] {
+  const view = podEndpoint(cluster, workload, []);
+  const selectors = new Map<string, PodPeer>();
+  for (const { selector, rules } of policies) {
+    const peers = [...(rules.Ingress ?? []), ...(rules.Egress ?? [])].flatMap((rule) => rule.peers ?? []);
+    for (const peer of [selector, ...peers]) if (peer.kind === 'pods') selectors.set(peer.key, peer);
+  }
+  return [...selectors.values()].filter((selector) => matchesPeer(selector, view));
 }
 
 function labelsFor(unmet: readonly UnmetRequirement[]): LabelChange {

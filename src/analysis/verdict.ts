@@ -141,7 +141,9 @@ export function decide(
       reasons.push({ code: 'Addresses', message: `only some addresses are allowed: ${listRanges(ranges)}` });
     }
     if (!allowed.isEmpty || !possible.equals(ports)) {
-      const message = `of ${ports.toString()}, ${allowed.toString()} is allowed in every case, ${possible.toString()} in some`;
+      const message = allowed.equals(possible)
+        ? `of ${ports.toString()}, only ${allowed.toString()} is allowed`
+        : `of ${ports.toString()}, ${allowed.toString()} is allowed in every case, ${possible.toString()} in some`;
       reasons.push({ code: 'Ports', message });
     }
   }

@@ -98,6 +98,7 @@ function manifestOf(change: Change): unknown {
       return { ports: change.ports };
     case 'LabelPods':
     case 'LabelNamespace':
+    case 'SelectByName':
     case 'RemoveRules':
       return undefined;
   }

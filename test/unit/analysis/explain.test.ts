@@ -101,6 +101,31 @@ describe('explain', () => {
     assert.deepEqual(changeMessages(explained), ['on the namespace bank, set the label team=red']);
   });
 
+  it('proposes the label that every namespace has where a policy means a namespace by its name', () => {
+    const change = 'in spec.ingress[0].from[1] of shop/policy-0, select the namespace by ';
+    const byName = [
+      { matchLabels: { name: 'bank' } },
+      { matchExpressions: [{ key: 'name', operator: 'In' as const, values: ['bank'] }] },
+    ];
+    for (const namespaceSelector of byName) {
+      const spec = ingress({ namespaceSelector: { matchLabels: { name: 'other' } } });
+      const [rule] = spec.ingress ?? [];
+      rule?.from?.push({ namespaceSelector, podSelector: { matchLabels: { app: 'teller' } } });
+      const of = model(spec);
+      const explained = explain(of, other, destination, HTTP);
+      assert.deepEqual(changeMessages(explained), [`${change}kubernetes.io/metadata.name=bank instead of name=bank`]);
+      const [changed] = applyChanges(of.cluster, explained.change ?? []).policies;
+      assert.deepEqual(changed?.spec?.ingress?.[0]?.from?.[1], {
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'bank' } },
+        podSelector: { matchLabels: { app: 'teller' } },
+      });
+    }
+    const elsewhere = model(ingress({ namespaceSelector: { matchLabels: { name: 'vault' } } }));
+    assert.deepEqual(changeMessages(explain(elsewhere, other, destination, HTTP)), [
+      'on the namespace bank, set the label name=vault',
+    ]);
+  });
+
   it('names each side, its policies and its rules, in order', () => {
     const explained = explain(
       model(
@@ -220,6 +245,46 @@ describe('explain', () => {
     ]);
   });
 
+  it('does not propose a label that takes the pod out of another policy', () => {
+    const client = { podSelector: { matchLabels: { app: 'client' } } };
+    const proposed = (...more: NetworkPolicySpec[]): string[] =>
+      changeMessages(explain(model(ingress(client), ...more), source, destination, HTTP));
+    assert.deepEqual(proposed(), ['on the pods of shop/frontend[Pod], set the label app=client']);
+    const addRule = ['add a rule to spec.ingress of shop/policy-0 that allows 8080/TCP from shop/frontend[Pod]'];
+    const selecting = { podSelector: { matchLabels: { app: 'web' } }, policyTypes: ['Egress' as const], egress: [{}] };
+    assert.deepEqual(proposed(selecting), addRule);
+    const speaking = { ...ingress({ podSelector: { matchLabels: { app: 'web' } } }), podSelector: client.podSelector };
+    assert.deepEqual(proposed(speaking), addRule);
+  });
+
+  it('does not propose a rule in a policy that selects other pods too', () => {
+    const all: NetworkPolicySpec = {
+      policyTypes: ['Egress'],
+      egress: [{ to: [{ podSelector: { matchLabels: { app: 'backend' } } }] }],
+    };
+    const own = { ...all, podSelector: { matchLabels: { app: 'web' } } };
+    const proposed = (...specs: NetworkPolicySpec[]): string[] =>
+      changeMessages(explain(model(...specs), source, other, HTTP));
+    assert.deepEqual(proposed(all), [
+      'add a policy to shop for the egress of shop/frontend[Pod] that allows 8080/TCP to bank/teller[Pod]',
+    ]);
+    assert.deepEqual(proposed(all, own), [
+      'add a rule to spec.egress of shop/policy-1 that allows 8080/TCP to bank/teller[Pod]',
+    ]);
+  });
+
+  it('proposes nothing that the rest makes needless', () => {
+    const client = { podSelector: { matchLabels: { role: 'client' } } };
+    const of = model(
+      ingress(client),
+      { policyTypes: ['Egress'] },
+      { ...client, policyTypes: ['Egress'], egress: [{}] },
+    );
+    assert.deepEqual(changeMessages(explain(of, source, destination, HTTP)), [
+      'on the pods of shop/frontend[Pod], set the label role=client',
+    ]);
+  });
+
   it('says what takes an allowed connection away', () => {
     assert.deepEqual(changeMessages(explain(model(ingress({ podSelector: {} })), source, destination, HTTP)), [
       'remove spec.ingress[0] of shop/policy-0',
@@ -239,6 +304,7 @@ describe('explain', () => {
 
   it('explains one of many addresses, and opens no more than the public ones', () => {
     const of = model({
+      podSelector: { matchLabels: { app: 'web' } },
       policyTypes: ['Egress'],
       egress: [{ to: [{ ipBlock: { cidr: '0.0.0.0/0', except: ['8.8.8.0/24'] } }] }],
     });

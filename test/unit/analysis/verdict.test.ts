@@ -66,9 +66,22 @@ describe('decide', () => {
     assert.equal(ask(of, toWeb, toDB), 'depends: Ports');
     assert.equal(ask(of, toWeb, toDB, 'generic', PortSet.range('TCP', 80)), 'allow');
     assert.equal(ask(of, toWeb, toDB, 'generic', PortSet.range('UDP', 80)), 'deny');
-    const { allowed, possible } = decide(of, toWeb, toDB, PortSet.range('TCP', 70, 90));
+    const { allowed, possible, reasons } = decide(of, toWeb, toDB, PortSet.range('TCP', 70, 90));
     assert.equal(allowed.toString(), '80/TCP');
     assert.equal(possible.toString(), '80/TCP');
+    assert.deepEqual(reasons, [{ code: 'Ports', message: 'of 70-90/TCP, only 80/TCP is allowed' }]);
+  });
+
+  it('says which ports are allowed in every case and which in some', () => {
+    const of = model({
+      policyTypes: ['Ingress'],
+      ingress: [{ ports: [{ port: 80 }] }, { from: [{ ipBlock: { cidr: '10.0.0.0/8' } }], ports: [{ port: 81 }] }],
+    });
+    const { reasons } = decide(of, toUnknown, toDB, PortSet.range('TCP', 70, 90));
+    assert.deepEqual(reasons.at(-1), {
+      code: 'Ports',
+      message: 'of 70-90/TCP, 80/TCP is allowed in every case, 80-81/TCP in some',
+    });
   });
 
   it('depends on the plugin where only an ipBlock has the pod', () => {

@@ -3,29 +3,15 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { COMMANDS } from '../../../src/cli/program.ts';
 import { Folder, runCLI } from '../../support/cli.ts';
+import { codeBlocks, pathOf, shownCommands, wordsOf } from '../../support/markdown.ts';
 
 const TEXT = readFileSync(join(import.meta.dirname, '../../../docs/cli.md'), 'utf8');
 
-/** The blocks of code of one language. */
-function blocksOf(language: string): string[] {
-  return [...TEXT.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, 'gms'))].map(([, block = '']) => block);
-}
-
 /** The files that the guide shows, by the path in their first line. */
-const FILES = Object.fromEntries(blocksOf('yaml').map((block) => [/^# (\S+)$/m.exec(block)?.[1] ?? '', block]));
+const FILES = Object.fromEntries(codeBlocks(TEXT, 'yaml').map((block) => [pathOf(block), block]));
 
 /** Command lines with the output that the guide shows. */
-const COMMANDS_SHOWN = blocksOf('console').flatMap((block) =>
-  block.split(/^(?=\$ )/m).map((part) => {
-    const end = part.indexOf('\n');
-    return { line: part.slice('$ kubectl baseline '.length, end), output: part.slice(end + 1) };
-  }),
-);
-
-/** Words of a command line; quotes hold blanks together. */
-function wordsOf(line: string): string[] {
-  return [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
-}
+const COMMANDS_SHOWN = shownCommands(TEXT);
 
 describe('The guide of kubectl-baseline', () => {
   it('shows files and commands', () => {
