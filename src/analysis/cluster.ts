@@ -47,6 +47,8 @@ export interface Cluster {
   readonly policies: readonly NetworkPolicy[];
   /** Services, where they are known: without them no address is taken to be rewritten. */
   readonly services?: readonly Service[];
+  /** The only namespace whose objects could be read: others may have any; absent when those of all could. */
+  readonly confinedTo?: string;
 }
 
 /** Name of a workload in every output: `namespace/name[Kind]`. */

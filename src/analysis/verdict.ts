@@ -8,12 +8,13 @@ import {
   type AddressRange,
 } from './address.ts';
 import { workloadName, type Workload } from './cluster.ts';
-import { allowedPorts, matchesPeer, type Endpoint } from './evaluate.ts';
+import { allowedPorts, isolatingPolicies, matchesPeer, resolvePorts, type Endpoint } from './evaluate.ts';
 import { addressEndpoint, knownAddresses, podEndpoint, type Model } from './model.ts';
 import { blockRanges, type Policy } from './policy.ts';
 import { PortSet } from './port-set.ts';
 import type { Profile } from './profiles.ts';
 import { isBehind, rewritesSources, serviceName } from './service.ts';
+import { mayBeForUnread } from './unread.ts';
 
 /** Addresses outside the cluster, as one end of a question. */
 export interface AddressTarget {
@@ -47,6 +48,8 @@ export type ReasonCode =
   | 'SourceAddress'
   /** The destination is the address of a Service, which is replaced by that of a pod. */
   | 'ServiceAddress'
+  /** An address may be of a pod or a Service in a namespace that could not be read. */
+  | 'UnreadNamespaces'
   /** Some of the addresses are allowed, others are not. */
   | 'Addresses'
   /** Some of the ports are allowed, others are not. */
@@ -126,7 +129,7 @@ export function decide(
   const decisions = splitPairs(asked.policies, source, destination).map(([from, to]) => ({
     from,
     to,
-    decision: decidePair(asked, from, to, ports, profile),
+    decision: withUnread(asked, from, to, ports, decidePair(asked, from, to, ports, profile)),
   }));
   const allowed = decisions.reduce((set, { decision }) => set.intersect(decision.allowed), ports);
   const possible = decisions.reduce((set, { decision }) => set.union(decision.possible), PortSet.empty);
@@ -237,6 +240,51 @@ function decidePair(model: Model, source: Target, destination: Target, ports: Po
     outcomes.some((outcome, answers) => outcome.key !== outcomes[answers ^ (1 << index)]?.key),
   );
   return { allowed, possible, reasons };
+}
+
+/**
+ * What is left of a decision when an address may be of a pod in a namespace that could not be read: no port is allowed
+ * for certain, and those are possible too that rules of the known end may open to such a pod.
+ */
+function withUnread(
+  model: Model,
+  source: Target,
+  destination: Target,
+  ports: PortSet,
+  decision: PairDecision,
+): PairDecision {
+  const [known, address] = source.kind === 'workload' ? [source, destination] : [destination, source];
+  if (model.cluster.confinedTo === undefined || known.kind !== 'workload' || !mayBeOfPod(address)) return decision;
+  const direction = known === source ? 'Egress' : 'Ingress';
+  const subject = podEndpoint(model.cluster, known.workload, []);
+  const isolating = isolatingPolicies(model.policies, direction, subject);
+  const open = isolating
+    .flatMap(({ rules }) => rules[direction] ?? [])
+    .filter((rule) => mayBeForUnread(model.cluster, rule))
+    .map(({ ports: of }) =>
+      // Which port of a pod that is not known has the name is not known either.
+      of.names.reduce(
+        (set, { protocol }) => (direction === 'Egress' ? set.union(PortSet.protocol(protocol)) : set),
+        resolvePorts(of, subject),
+      ),
+    )
+    .reduce((set, one) => set.union(one), isolating.length === 0 ? PortSet.all : PortSet.empty);
+  const possible = decision.possible.union(open.intersect(ports));
+  if (possible.isEmpty) return decision;
+  const message = `${targetName(address)} may be of a pod or Service in a namespace that could not be read`;
+  return {
+    allowed: PortSet.empty,
+    possible,
+    reasons: [...decision.reasons, { code: 'UnreadNamespaces', message }],
+  };
+}
+
+/** Whether pods may have an address: public ones of IPv4 they do not have. */
+function mayBeOfPod(target: Target): boolean {
+  if (target.kind === 'workload') return false;
+  const [range, ...more] = target.ranges;
+  if (range === undefined || more.length > 0 || range.first !== range.last) return false;
+  return !PUBLIC_IPV4.some((of) => isWithin(range, of));
 }
 
 /** How an end looks to policies under a profile, where what the profile does not say is taken for "no". */

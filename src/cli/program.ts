@@ -102,7 +102,12 @@ async function parse(args: readonly string[], terminal: Terminal): Promise<Chose
       command.about,
       (builder) => {
         const details = command.details === undefined ? '' : `\n\n${command.details}`;
-        builder.usage(`${command.about}\n\nUsage: $0 ${command.usage} [flags]${details}`).options(command.options);
+        builder
+          .usage(`${command.about}\n\nUsage: $0 ${command.usage} [flags]${details}`)
+          // Groups of flags are listed in the order in which they are named first.
+          .group(Object.keys(command.positionals ?? {}), 'Positionals:')
+          .group('help', 'Options:')
+          .options(command.options);
         for (const [name, description] of Object.entries(command.positionals ?? {})) {
           builder.positional(name, { type: 'string', description });
         }

@@ -5,7 +5,7 @@ import { PROFILES, type Profile, type ProfileName } from '../analysis/profiles.t
 import { matchesSelector } from '../policy/selector.ts';
 import type { LabelSelector } from '../api/networkpolicy.ts';
 import type { Options } from 'yargs';
-import { UsageError } from './errors.ts';
+import { InputError, UsageError } from './errors.ts';
 import type { Flags } from './command.ts';
 import type { Inventory } from './input/inventory.ts';
 
@@ -58,7 +58,8 @@ const KINDS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The ends that a text names, in the syntax of TARGET_SYNTAX. Throws UsageError when it names nothing that is there.
+ * The ends that a text names, in the syntax of TARGET_SYNTAX. Throws UsageError when it names nothing that is there, and
+ * InputError when it names something of a namespace that could not be read.
  * @param argument name of the argument, for messages
  */
 export function findTargets(argument: string, text: string, namespace: string, inventory: Inventory): Target[] {
@@ -71,7 +72,7 @@ export function findTargets(argument: string, text: string, namespace: string, i
   const [, selectedNamespace, selectorText] = /^([a-z0-9-]*):(.*)$/.exec(text) ?? [];
   if (selectedNamespace !== undefined && selectorText !== undefined) {
     const selector = parseSelector(argument, selectorText);
-    const candidates = workloadsIn(inventory, selectedNamespace === '' ? namespace : selectedNamespace);
+    const candidates = workloadsIn(argument, text, selectedNamespace === '' ? namespace : selectedNamespace, inventory);
     const found = candidates.filter(({ labels }) => matchesSelector(selector, labels));
     return orRefuse(argument, `workloads with ${selectorText} in it`, found, text, candidates).map(workloadTarget);
   }
@@ -82,7 +83,7 @@ export function findTargets(argument: string, text: string, namespace: string, i
   if (parts.length > 3 || parts.includes('')) {
     throw new UsageError(`${argument}: expected namespace/kind/name or namespace/name, got ${JSON.stringify(text)}`);
   }
-  const candidates = workloadsIn(inventory, of);
+  const candidates = workloadsIn(argument, text, of, inventory);
   const named = candidates.filter((workload) => workload.name === name && isOfKind(workload, kind));
   if (named.length > 1) {
     const names = named.map((workload) => `${workload.namespace}/${workload.kind.toLowerCase()}/${workload.name}`);
@@ -102,7 +103,14 @@ function isAddress(text: string): boolean {
   );
 }
 
-function workloadsIn({ model }: Inventory, namespace: string): Workload[] {
+function workloadsIn(argument: string, text: string, namespace: string, { model }: Inventory): Workload[] {
+  const { confinedTo = namespace } = model.cluster;
+  if (namespace !== confinedTo) {
+    throw new InputError([
+      `${argument}: expected a workload of namespace ${confinedTo}, or an address, got ${JSON.stringify(text)}: ` +
+        `namespace ${namespace} could not be read`,
+    ]);
+  }
   return model.workloads.filter((workload) => workload.namespace === namespace);
 }
 

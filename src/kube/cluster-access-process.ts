@@ -1,4 +1,4 @@
-import { KubeconfigError, loadClusterAccess, type ClusterAccess } from './kubeconfig.ts';
+import { KubeconfigError, loadClusterAccess, type ClusterAccess, type RequestHeaders } from './kubeconfig.ts';
 
 /** What the process prints: all that can be known of the credentials now, as JSON. */
 export type ClusterAccessReply =
@@ -8,7 +8,7 @@ export type ClusterAccessReply =
       /** PEM, not bytes. */
       readonly tls: { ca?: string; cert?: string; key?: string; rejectUnauthorized?: boolean; servername?: string };
       readonly proxy: string | undefined;
-      readonly headers: Record<string, string>;
+      readonly headers: RequestHeaders;
       readonly renewal: ClusterAccess['renewal'];
     };
 

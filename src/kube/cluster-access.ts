@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ClusterAccessReply } from './cluster-access-process.ts';
-import { KubeconfigError, loadClusterAccess, type ClusterAccess } from './kubeconfig.ts';
+import { KubeconfigError, loadClusterAccess, type ClusterAccess, type RequestHeaders } from './kubeconfig.ts';
 
 const PROCESS = fileURLToPath(new URL('./cluster-access-process.ts', import.meta.url));
 
@@ -41,7 +41,7 @@ async function outputOf(args: readonly string[], env: NodeJS.ProcessEnv): Promis
 
 async function renewHeaders(
   renewal: ClusterAccess['renewal'],
-  headers: Record<string, string>,
+  headers: RequestHeaders,
   path: string | undefined,
   env: NodeJS.ProcessEnv,
 ): Promise<ClusterAccess['headers']> {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:https';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import type { KubeConfig } from '@kubernetes/client-node';
+import type { Cluster, KubeConfig, User } from '@kubernetes/client-node';
 
 /** Folder in which Kubernetes gives a pod its service account. */
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -32,6 +32,9 @@ export interface TLSOptions {
 export type Renewal =
   { readonly kind: 'none' } | { readonly kind: 'token-file'; readonly path: string } | { readonly kind: 'library' };
 
+/** RequestHeaders of a request by their names; one with several values is sent once for each. */
+export type RequestHeaders = Record<string, string | string[]>;
+
 /** How to reach a cluster and as whom. */
 export interface ClusterAccess {
   /** URL of the API server; may have a path. */
@@ -39,26 +42,71 @@ export interface ClusterAccess {
   readonly tls: TLSOptions;
   /** HTTP proxy in front of the API server. */
   readonly proxy: string | undefined;
-  /** Headers that say who asks; may run a credential plugin or read a rotated token, so not free. */
-  readonly headers: () => Promise<Record<string, string>>;
+  /** RequestHeaders that say who asks; may run a credential plugin or read a rotated token, so not free. */
+  readonly headers: () => Promise<RequestHeaders>;
   readonly renewal: Renewal;
+}
+
+/**
+ * What takes the place of parts of a kubeconfig, each called as the flag of kubectl is that says it.
+ *
+ * Source: ConfigOverrides of k8s.io/client-go/tools/clientcmd
+ */
+export interface KubeconfigOverrides {
+  readonly context?: string;
+  /** Names of entries of the kubeconfig, in place of those that the context names. */
+  readonly cluster?: string;
+  readonly user?: string;
+  /** URL; without a kubeconfig it is enough to reach a cluster. The `tls-server-name` of the kubeconfig is not for it. */
+  readonly server?: string;
+  readonly 'tls-server-name'?: string;
+  /** Paths of PEM files. */
+  readonly 'certificate-authority'?: string;
+  readonly 'client-certificate'?: string;
+  readonly 'client-key'?: string;
+  readonly 'insecure-skip-tls-verify'?: true;
+  /** In place of all credentials of the user. */
+  readonly token?: string;
+  /** Whom the API server is asked to take the requests for; groups and UID only together with a user. */
+  readonly as?: string;
+  readonly 'as-group'?: readonly string[];
+  readonly 'as-uid'?: string;
+}
+
+/** How to reach the cluster of a context, and the namespace that the context names. */
+export interface ContextAccess {
+  readonly access: ClusterAccess;
+  /** `default` when the context names none. */
+  readonly namespace: string;
 }
 
 /**
  * Finds credentials in the order that controller-runtime has: the given file, $KUBECONFIG, the pod's service account,
  * ~/.kube/config.
- * @param context the context to use in place of the current one
  * @throws KubeconfigError when there are none or they can't be used
  */
-export async function loadClusterAccess(
+export async function loadClusterAccess(path: string | undefined, env: NodeJS.ProcessEnv): Promise<ClusterAccess> {
+  return (await loadContextAccess(path, env, {})).access;
+}
+
+/**
+ * Finds credentials as {@link loadClusterAccess} does, and puts other values on top. With a server no service account of
+ * the pod is used: its token is for the pod's own cluster.
+ * @throws KubeconfigError when there are none or they can't be used; what a flag says wrongly is told with its name
+ */
+export async function loadContextAccess(
   path: string | undefined,
   env: NodeJS.ProcessEnv,
-  context?: string,
-): Promise<ClusterAccess> {
+  overrides: KubeconfigOverrides,
+): Promise<ContextAccess> {
   const { KubeConfig } = await import('@kubernetes/client-node');
   const config = new KubeConfig();
-  const source = load(config, path, env);
-  if (context !== undefined) config.setCurrentContext(context);
+  const source = load(config, path, env, overrides);
+  if (overrides.context !== undefined) {
+    config.setCurrentContext(nameAmong('context', overrides.context, config.contexts, source));
+  }
+  const namespace = config.getContextObject(config.currentContext)?.namespace ?? '';
+  override(config, source, overrides);
   const cluster = config.getCurrentCluster();
   if (cluster === null) {
     const found = config.currentContext ? JSON.stringify(config.currentContext) : 'none';
@@ -70,7 +118,7 @@ export async function loadClusterAccess(
       `${source}: context ${config.currentContext}: expected the name of a user, found ${user}, which is none`,
     );
   }
-  if (!/^https?:$/.test(URL.parse(cluster.server)?.protocol ?? '')) {
+  if (!isHTTP(cluster.server)) {
     throw new KubeconfigError(
       `${source}: cluster ${cluster.name}: expected an http or https URL in server, found ${cluster.server}`,
     );
@@ -81,16 +129,146 @@ export async function loadClusterAccess(
       `${source}: cluster ${cluster.name}: expected an HTTP proxy in proxy-url, found ${proxy}`,
     );
   }
+  const impersonation = impersonationHeaders(config, overrides);
   const initial = await authenticate(config, source);
-  return {
+  const access: ClusterAccess = {
     server: new URL(cluster.server),
     tls: tlsOptions(initial),
     proxy,
     renewal: renewalOf(config),
     headers: async () => {
       const { headers } = await authenticate(config, source);
-      return Object.fromEntries(Object.entries(headers ?? {}).map(([name, value]) => [name, String(value)]));
+      const own = Object.entries(headers ?? {}).map(([name, value]): [string, string] => [name, String(value)]);
+      return { ...Object.fromEntries(own), ...impersonation };
     },
+  };
+  return { access, namespace: namespace === '' ? 'default' : namespace };
+}
+
+function isHTTP(url: string): boolean {
+  return /^https?:$/.test(URL.parse(url)?.protocol ?? '');
+}
+
+/** The name that a flag gives, which must be that of an entry of the kubeconfig. */
+function nameAmong(flag: string, name: string, entries: readonly { readonly name: string }[], source: string): string {
+  const names = entries.map((entry) => entry.name).sort();
+  if (names.includes(name)) return name;
+  const found = names.length === 0 ? 'none' : names.join(', ');
+  throw new KubeconfigError(`--${flag}: expected a ${flag} of ${source} (${found}), found ${name}`);
+}
+
+/**
+ * Puts cluster and user together of what the kubeconfig and the overrides say. Where the kubeconfig names what it does
+ * not have, all is left as it is.
+ */
+function override(config: KubeConfig, source: string, overrides: KubeconfigOverrides): void {
+  const { context: _context, 'as-group': _groups, 'as-uid': _uid, ...more } = overrides;
+  if (Object.keys(more).length === 0) return;
+  const context = config.getContextObject(config.currentContext);
+  if (context === null && config.currentContext) return;
+  const named = {
+    cluster:
+      more.cluster === undefined ? context?.cluster : nameAmong('cluster', more.cluster, config.clusters, source),
+    user: more.user === undefined ? context?.user : nameAmong('user', more.user, config.users, source),
+  };
+  const cluster = named.cluster ? config.getCluster(named.cluster) : NO_CLUSTER;
+  const user = named.user ? config.getUser(named.user) : { name: 'anonymous' };
+  if (cluster === null || user === null || (cluster === NO_CLUSTER && more.server === undefined)) return;
+  config.loadFromClusterAndUser(overrideCluster(cluster, more), overrideUser(user, more));
+}
+
+/** Where there is no kubeconfig, or its context names no cluster. */
+const NO_CLUSTER: Cluster = { name: '--server', server: '', skipTLSVerify: false };
+
+function overrideCluster(cluster: Cluster, overrides: KubeconfigOverrides): Cluster {
+  const { server, 'tls-server-name': serverName, 'certificate-authority': authority } = overrides;
+  const isInsecure = overrides['insecure-skip-tls-verify'] === true;
+  if (server !== undefined && !isHTTP(server)) {
+    throw new KubeconfigError(`--server: expected an http or https URL, found ${server}`);
+  }
+  if (authority !== undefined && isInsecure) {
+    throw new KubeconfigError('--insecure-skip-tls-verify: expected without --certificate-authority, got both');
+  }
+  const { caFile, caData, tlsServerName, skipTLSVerify, ...rest } = cluster;
+  const trust =
+    authority !== undefined
+      ? { caData: fileData('certificate-authority', authority), skipTLSVerify: false }
+      : isInsecure
+        ? { skipTLSVerify: true }
+        : { ...(caFile && { caFile }), ...(caData && { caData }), skipTLSVerify };
+  const name = serverName ?? (server === undefined ? tlsServerName : undefined);
+  return {
+    ...rest,
+    ...trust,
+    ...(name && { tlsServerName: name }),
+    // There is nothing to verify without TLS, but client-node wants to be told.
+    ...(server !== undefined && { server, ...(isPlain(server) && { skipTLSVerify: true }) }),
+  };
+}
+
+/** Whether a URL is without TLS: credentials are never sent to it, as with kubectl. */
+function isPlain(server: string): boolean {
+  return URL.parse(server)?.protocol === 'http:';
+}
+
+function overrideUser(user: User, overrides: KubeconfigOverrides): User {
+  const { token, 'client-certificate': certificate, 'client-key': key, as } = overrides;
+  const { name, impersonateUser } = user;
+  const unknown: User = { name, ...(impersonateUser && { impersonateUser }) };
+  let overridden: User = user;
+  if (overrides.server !== undefined && isPlain(overrides.server)) {
+    if (token !== undefined) {
+      throw new KubeconfigError(`--token: expected an https URL in --server, found ${overrides.server}`);
+    }
+    overridden = unknown;
+  } else if (token !== undefined) {
+    // Of the other credentials the API server would take the client certificate before the token.
+    overridden = { ...unknown, token };
+  }
+  if (certificate !== undefined) {
+    const { certFile: _file, ...rest } = overridden;
+    overridden = { ...rest, certData: fileData('client-certificate', certificate) };
+  }
+  if (key !== undefined) {
+    const { keyFile: _file, ...rest } = overridden;
+    overridden = { ...rest, keyData: fileData('client-key', key) };
+  }
+  const [hasCertificate, hasKey] = [
+    overridden.certData ?? overridden.certFile,
+    overridden.keyData ?? overridden.keyFile,
+  ];
+  if (certificate !== undefined && !hasKey) {
+    throw new KubeconfigError('--client-certificate: expected with --client-key, or with a key in the kubeconfig');
+  }
+  if (key !== undefined && !hasCertificate) {
+    throw new KubeconfigError('--client-key: expected with --client-certificate, or with one in the kubeconfig');
+  }
+  return as === undefined ? overridden : { ...overridden, impersonateUser: as };
+}
+
+/** The content of a file that a flag names, as a kubeconfig holds it. */
+function fileData(flag: string, path: string): string {
+  try {
+    return readFileSync(path).toString('base64');
+  } catch (error) {
+    throw new KubeconfigError(`--${flag}: expected a PEM file: ${(error as Error).message}`, error);
+  }
+}
+
+/**
+ * The headers of impersonation that client-node does not send itself.
+ *
+ * Source: https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/
+ */
+function impersonationHeaders(config: KubeConfig, overrides: KubeconfigOverrides): RequestHeaders {
+  const { 'as-group': groups = [], 'as-uid': uid } = overrides;
+  const flag = groups.length > 0 ? 'as-group' : uid === undefined ? undefined : 'as-uid';
+  if (flag !== undefined && !config.getCurrentUser()?.impersonateUser) {
+    throw new KubeconfigError(`--${flag}: expected with --as, got it alone`);
+  }
+  return {
+    ...(groups.length > 0 && { 'Impersonate-Group': [...groups] }),
+    ...(uid !== undefined && { 'Impersonate-Uid': uid }),
   };
 }
 
@@ -119,7 +297,12 @@ export function serviceAccountNamespace(): string | undefined {
 }
 
 /** Loads the configuration and returns what it was read from, for messages. */
-function load(config: KubeConfig, path: string | undefined, env: NodeJS.ProcessEnv): string {
+function load(
+  config: KubeConfig,
+  path: string | undefined,
+  env: NodeJS.ProcessEnv,
+  { server }: KubeconfigOverrides,
+): string {
   const fromEnv = (env['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '');
   const fromHome = join(env['HOME'] ?? homedir(), '.kube', 'config');
   const files = path !== undefined ? [path] : fromEnv;
@@ -127,11 +310,16 @@ function load(config: KubeConfig, path: string | undefined, env: NodeJS.ProcessE
     readFiles(config, files, path !== undefined ? '--kubeconfig' : 'KUBECONFIG');
     return files.join(delimiter);
   }
-  if (env['KUBERNETES_SERVICE_HOST'] !== undefined && existsSync(join(SERVICE_ACCOUNT, 'token'))) {
+  if (
+    server === undefined &&
+    env['KUBERNETES_SERVICE_HOST'] !== undefined &&
+    existsSync(join(SERVICE_ACCOUNT, 'token'))
+  ) {
     config.loadFromCluster();
     return 'the service account of the pod';
   }
   if (!existsSync(fromHome)) {
+    if (server !== undefined) return 'no kubeconfig';
     throw new KubeconfigError(
       `No cluster to talk to: --kubeconfig and $KUBECONFIG are not set, this is no pod, and ${fromHome} does not exist. ` +
         'Give --kubeconfig FILE.',

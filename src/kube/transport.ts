@@ -4,7 +4,7 @@ import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import { collect, type CollectedResponse } from './collect.ts';
 import { ConcurrencyLimit, type Verdict } from './concurrency-limit.ts';
 import { APIError, ConnectionError, FencedError, OversizedAnswerError, type StatusBody } from './errors.ts';
-import type { ClusterAccess } from './kubeconfig.ts';
+import type { ClusterAccess, RequestHeaders } from './kubeconfig.ts';
 
 /** Sees every answer of the API server, and how many requests it bears at a time; for metrics and the log. */
 export interface RequestObserver {
@@ -75,7 +75,7 @@ export class Transport {
   readonly #bounded: Dispatcher;
   readonly #unbounded: Dispatcher;
   readonly #prefix: string;
-  #headers: { readonly values: Promise<Readonly<Record<string, string>>>; readonly since: number } | undefined;
+  #headers: { readonly values: Promise<Readonly<RequestHeaders>>; readonly since: number } | undefined;
 
   constructor(options: TransportOptions) {
     this.#access = options.access;
@@ -216,7 +216,7 @@ export class Transport {
     }
   }
 
-  async #currentHeaders(): Promise<Readonly<Record<string, string>>> {
+  async #currentHeaders(): Promise<Readonly<RequestHeaders>> {
     if (this.#headers === undefined || performance.now() - this.#headers.since > HEADERS_MAX_AGE_MS) {
       // Requests that start meanwhile wait for the same answer: a plugin must not run once for each of them.
       const values = this.#access

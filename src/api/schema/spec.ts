@@ -4,8 +4,7 @@ import { field, listOf, oneOf, typeSchema, type Schema } from './schema.ts';
 import { dnsLabel, literal, templated } from './strings.ts';
 
 /** Names of the children that rules make; an additional policy cannot take one. */
-/** Names of the rules, which their children carry after the dot. */
-export const RULE_NAMES = [
+const RULE_NAMES = [
   'default-deny',
   'allow-dns',
   'allow-monitoring',

@@ -1,7 +1,7 @@
 import { decide, targetName, type Decision } from '../../analysis/verdict.ts';
 import { outputFlag, type Command, type Flags } from '../command.ts';
 import { INPUT_FLAGS, readInput, warn } from '../input/input.ts';
-import { takeInventory } from '../input/inventory.ts';
+import { requireNamespaceLabels, takeInventory } from '../input/inventory.ts';
 import { findTargets, portsOf, profileOf, QUESTION_FLAGS, TARGET_SYNTAX } from '../targets.ts';
 import { isStructured, writeStructured } from '../output/structured.ts';
 import { paintFor, writeLines, type Style, type Terminal } from '../terminal.ts';
@@ -60,7 +60,11 @@ export async function findPairs(flags: Flags, terminal: Terminal) {
   const [sources, destinations] = (['source', 'destination'] as const).map((argument) =>
     findTargets(argument.toUpperCase(), flags.required(argument), input.namespace, inventory),
   );
-  return (sources ?? []).flatMap((source) =>
+  const pairs = (sources ?? []).flatMap((source) =>
     (destinations ?? []).map((destination) => ({ model, source, destination, ports, profile })),
   );
+  if (pairs.some(({ source, destination }) => source.kind === 'workload' && destination.kind === 'workload')) {
+    requireNamespaceLabels(input.objects, model);
+  }
+  return pairs;
 }

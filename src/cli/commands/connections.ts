@@ -4,7 +4,7 @@ import { workloadName } from '../../analysis/cluster.ts';
 import type { Model } from '../../analysis/model.ts';
 import { outputFlag, type Command, type Flags } from '../command.ts';
 import { ALL_NAMESPACES_FLAG, INPUT_FLAGS, readInput, warn } from '../input/input.ts';
-import { takeInventory } from '../input/inventory.ts';
+import { requireNamespaceLabels, takeInventory } from '../input/inventory.ts';
 import { drawGraph } from '../output/graph.ts';
 import { formatPorts } from '../output/ports.ts';
 import { csvTable, markdownTable, textTable } from '../output/table.ts';
@@ -68,6 +68,7 @@ export async function readConnections(
   const { objects, isLive, only } = await readInput(flags, terminal);
   const { model, warnings } = takeInventory(objects, isLive ? 'none' : 'enforced');
   warn(terminal, warnings);
+  requireNamespaceLabels(objects, model);
   const prefix = `${only ?? ''}/`;
   const pairs = connections(model, viewOf(flags)).filter(
     ({ src, dst }) => only === undefined || src.startsWith(prefix) || dst.startsWith(prefix),

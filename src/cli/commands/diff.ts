@@ -25,7 +25,7 @@ export const diffCommand: Command = {
     ['diff -f policy.yaml -f namespaces.yaml -f rendered/', 'Are rendered files up to date?'],
   ],
   run: async (flags, terminal) => {
-    const { objects, isLive } = await readInput(flags, terminal, { workloads: false });
+    const { objects, isLive } = await readInput(flags, terminal, { workloads: false, policies: true });
     const only = flags.text('namespace');
     const { wanted, warnings } = wantedOf(objects, { protectedNamespaces: protectedNamespacesOf(flags), isLive });
     const found = deviations(objects, wanted).filter(({ namespace }) => only === undefined || namespace === only);

@@ -46,7 +46,7 @@ export const impactCommand: Command = {
     ['impact -f main/ --after branch/', 'What does a branch change?'],
   ],
   run: async (flags, terminal) => {
-    const input = await readInput(flags, terminal);
+    const input = await readInput(flags, terminal, { policies: true });
     const [before, after] = [
       takeInventory(input.objects, input.isLive ? 'none' : 'enforced'),
       await inventoryAfter(input, flags, terminal),

@@ -18,7 +18,7 @@ export const render: Command = {
     ['render -n shop', 'What do the policies of the cluster make in a namespace?'],
   ],
   run: async (flags, terminal) => {
-    const { objects } = await readInput(flags, terminal, { workloads: false });
+    const { objects } = await readInput(flags, terminal, { workloads: false, policies: true });
     if (objects.baselinePolicies.length === 0) {
       throw new InputError(['expected at least one BaselinePolicy in the input, found none']);
     }

@@ -52,7 +52,7 @@ export const status: Command = {
     ['status -n shop -o json', 'One namespace, for a script'],
   ],
   run: async (flags, terminal) => {
-    const { objects, isLive } = await readInput(flags, terminal, { workloads: false });
+    const { objects, isLive } = await readInput(flags, terminal, { workloads: false, policies: true });
     const only = flags.text('namespace');
     const { wanted, warnings } = wantedOf(objects, { protectedNamespaces: protectedNamespacesOf(flags), isLive });
     warn(terminal, [...notModelled(objects), ...warnings]);

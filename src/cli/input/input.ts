@@ -2,6 +2,7 @@ import type { Options } from 'yargs';
 import type { Flags } from '../command.ts';
 import { UsageError } from '../errors.ts';
 import type { Terminal } from '../terminal.ts';
+import { CLUSTER_FLAGS, givenClusterFlags } from './cluster-flags.ts';
 import type { ObjectSet } from './objects.ts';
 
 /** Flags that say what is read: files, or else a live cluster; named as kubectl names them. */
@@ -13,8 +14,6 @@ export const INPUT_FLAGS: Readonly<Record<string, Options>> = {
     description: 'File, folder or - to read in place of a live cluster; may be given more than once',
   },
   recursive: { alias: 'R', type: 'boolean', description: 'Read folders in the folders of --filename too' },
-  kubeconfig: { type: 'string', requiresArg: true, description: 'File that says how to reach the cluster' },
-  context: { type: 'string', requiresArg: true, description: 'Context of the kubeconfig' },
   'request-timeout': {
     type: 'string',
     requiresArg: true,
@@ -27,6 +26,7 @@ export const INPUT_FLAGS: Readonly<Record<string, Options>> = {
     requiresArg: true,
     description: 'Namespace of what is named without one; only it is reported on',
   },
+  ...CLUSTER_FLAGS,
 };
 
 /** The flag to report on every namespace. */
@@ -49,11 +49,17 @@ export interface Input {
 }
 
 /**
- * Reads the input that flags name. Throws UsageError for flags that do not go together, and InputError for input that
- * is not there or is wrong.
+ * Reads the input that flags name, and tells what of a cluster it may not read. Where only one namespace is asked for,
+ * that one is read alone when the user may not read the whole cluster. Throws UsageError for flags that do not go
+ * together, and InputError for input that is not there, is wrong, or may not be read.
  * @param workloads whether pods and their controllers of a cluster are needed
+ * @param policies whether the BaselinePolicies of a cluster are needed, and with them all of it
  */
-export async function readInput(flags: Flags, terminal: Terminal, { workloads = true } = {}): Promise<Input> {
+export async function readInput(
+  flags: Flags,
+  terminal: Terminal,
+  { workloads = true, policies = false } = {},
+): Promise<Input> {
   const filenames = flags.texts('filename');
   const given = flags.text('namespace');
   const all = flags.isOn('all-namespaces');
@@ -61,9 +67,8 @@ export async function readInput(flags: Flags, terminal: Terminal, { workloads = 
     throw new UsageError('--all-namespaces: expected without --namespace, got both');
   }
   if (filenames.length > 0) {
-    for (const name of ['kubeconfig', 'context']) {
-      if (flags.text(name) !== undefined) throw new UsageError(`--${name}: expected without --filename, got both`);
-    }
+    const [name] = givenClusterFlags(flags);
+    if (name !== undefined) throw new UsageError(`--${name}: expected without --filename, got both`);
     const { readFiles } = await import('./files.ts');
     const namespace = given ?? 'default';
     const recursive = flags.isOn('recursive');
@@ -73,16 +78,21 @@ export async function readInput(flags: Flags, terminal: Terminal, { workloads = 
   if (flags.isOn('recursive')) throw new UsageError('--recursive: expected with --filename, got none');
   const requestTimeoutMs = durationMs(flags.required('request-timeout'));
   const { loadContext } = await import('./kubeconfig-context.ts');
-  const { access, namespace } = await loadContext({
-    kubeconfig: flags.text('kubeconfig'),
-    context: flags.text('context'),
-    env: terminal.env,
-  });
+  const context = await loadContext(flags, terminal.env);
+  const namespace = given ?? context.namespace;
   // The client of the API server takes long to load.
   const { readLive } = await import('./live.ts');
   if (terminal.stderr.isTTY === true) terminal.stderr.write('Reading the cluster\n');
-  const objects = await readLive({ access, requestTimeoutMs, workloads });
-  return { objects, namespace: given ?? namespace, isLive: true, only: all ? undefined : (given ?? namespace) };
+  const only = all ? undefined : namespace;
+  const { objects, warnings } = await readLive({
+    access: context.access,
+    requestTimeoutMs,
+    workloads,
+    policies,
+    mayBeConfinedTo: policies ? undefined : only,
+  });
+  warn(terminal, warnings);
+  return { objects, namespace, isLive: true, only };
 }
 
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };

@@ -1,10 +1,11 @@
 import type { Options } from 'yargs';
 import { compareText, type Cluster, type Service } from '../../analysis/cluster.ts';
 import { readModel, type Model } from '../../analysis/model.ts';
+import type { Peer } from '../../analysis/policy.ts';
 import { LABEL_MANAGED_BY, LABEL_NAMESPACE_NAME, LABEL_POLICY, MANAGER } from '../../api/names.ts';
 import type { NetworkPolicy } from '../../api/networkpolicy.ts';
 import { DEFAULT_PROTECTED_NAMESPACES } from '../../policy/select.ts';
-import type { Labels } from '../../policy/selector.ts';
+import { matchesSelector, type Labels } from '../../policy/selector.ts';
 import type { Flags } from '../command.ts';
 import { InputError } from '../errors.ts';
 import { childrenOf, discoveredAddresses, serviceAddresses, wantedChildren, type Wanted } from './children.ts';
@@ -31,7 +32,14 @@ export function takeInventory(objects: ObjectSet, participation: Participation):
   const namespaces = namespacesOf(objects);
   const { policies, warnings } = policiesWith(objects, participation);
   const { workloads, ofPod } = workloadsOf(objects, policies);
-  const cluster: Cluster = { namespaces, workloads, policies, services: servicesOf(objects) };
+  const { confinedTo } = objects;
+  const cluster: Cluster = {
+    namespaces,
+    workloads,
+    policies,
+    services: servicesOf(objects),
+    ...(confinedTo !== undefined && { confinedTo }),
+  };
   try {
     return { model: readModel(cluster), ofPod, warnings: [...notModelled(objects), ...warnings] };
   } catch (error) {
@@ -40,6 +48,38 @@ export function takeInventory(objects: ObjectSet, participation: Participation):
     }
     throw error;
   }
+}
+
+/**
+ * Throws InputError when whether pods may connect to each other depends on labels of their namespace that could not be
+ * read.
+ */
+export function requireNamespaceLabels({ confinedTo, hasUnreadLabels = false }: ObjectSet, { policies }: Model): void {
+  if (!hasUnreadLabels || confinedTo === undefined) return;
+  const problems = policies.flatMap(({ namespace, name, rules }) =>
+    (['Ingress', 'Egress'] as const).flatMap((direction) =>
+      (rules[direction] ?? [])
+        .filter(({ peers = [] }) => peers.some((peer) => dependsOnLabels(peer, confinedTo)))
+        .map(({ path }) => `NetworkPolicy ${namespace}/${name} ${path}`),
+    ),
+  );
+  if (problems.length === 0) return;
+  throw new InputError([
+    `expected the right to get namespace ${confinedTo}, as its labels decide what these rules are for: ${problems.join(', ')}`,
+  ]);
+}
+
+/** Whether a peer matches a namespace by more than its name. */
+function dependsOnLabels(peer: Peer, namespace: string): boolean {
+  if (peer.kind === 'block' || typeof peer.namespaces === 'string') return false;
+  const { matchLabels = {}, matchExpressions = [] } = peer.namespaces;
+  const { [LABEL_NAMESPACE_NAME]: name, ...others } = matchLabels;
+  const byName = {
+    matchLabels: name === undefined ? {} : { [LABEL_NAMESPACE_NAME]: name },
+    matchExpressions: matchExpressions.filter(({ key }) => key === LABEL_NAMESPACE_NAME),
+  };
+  const count = Object.keys(others).length + matchExpressions.length - byName.matchExpressions.length;
+  return count > 0 && matchesSelector(byName, { [LABEL_NAMESPACE_NAME]: namespace });
 }
 
 /** What is said of policies of other kinds. */

@@ -4,8 +4,9 @@ import { networkPolicySpec } from '../../api/schema/networkpolicy.ts';
 import { labels, literal } from '../../api/schema/strings.ts';
 import { typeSchema, type Schema } from '../../api/schema/schema.ts';
 import { LABEL_NAMESPACE_NAME } from '../../api/names.ts';
-import { API_RULES, BASELINE_RULES } from './type-rules.ts';
+import { checkTypeRules } from './type-rules.ts';
 import { checkSchema, type FieldProblem } from './schema-check.ts';
+import { checkValidations } from './validation-rules.ts';
 
 const ANYTHING: Schema = {};
 const TEXT: Schema = { type: 'string' };
@@ -148,14 +149,22 @@ export function handlingOf(apiVersion: string, name: string): Handling {
     : 'other';
 }
 
+/** The API server makes a name of `metadata.generateName` before it checks anything. */
+function withGeneratedName(value: unknown): unknown {
+  const object = value as { metadata?: { name?: unknown; generateName?: unknown } | null };
+  const { name, generateName } = object.metadata ?? {};
+  if (name !== undefined || typeof generateName !== 'string') return value;
+  return { ...object, metadata: { ...object.metadata, name: `${generateName}00000` } };
+}
+
 /** The CRD's schema, and what the API server would say to an object of another kind, as far as fields are read here. */
 export function checkKind(name: string, value: unknown): FieldProblem[] {
   const known = KINDS.get(name);
   if (known === undefined) return [];
   const problems =
     name === KIND
-      ? checkSchema(known.schema, value, { sizes: true, rules: BASELINE_RULES })
-      : checkSchema(known.schema, value, { sizes: false, rules: API_RULES });
+      ? checkSchema(known.schema, withGeneratedName(value), { sizes: true, rules: checkValidations })
+      : checkSchema(known.schema, value, { sizes: false, rules: checkTypeRules });
   if (problems.length > 0) return problems;
   const { metadata } = value as { metadata: { name?: string; generateName?: string; labels?: Record<string, string> } };
   if ((metadata.name ?? metadata.generateName ?? '') === '') {

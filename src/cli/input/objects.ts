@@ -75,6 +75,10 @@ export interface ObjectSet {
   readonly notModelled: string[];
   /** Where each object is in files, by objectId; empty for a cluster. */
   readonly places: Map<string, Place>;
+  /** The only namespace of a cluster whose objects could be read; absent when those of all could. */
+  readonly confinedTo?: string;
+  /** Whether the labels of that namespace could not be read, but the one with its name. */
+  readonly hasUnreadLabels?: boolean;
 }
 
 /** Where an object is. */

@@ -8,15 +8,12 @@ export interface FieldProblem {
   readonly message: string;
 }
 
-/** A rule that no schema can say, on a value whose fields have the right types. */
-export type TypeRule = (value: Readonly<Record<string, unknown>>) => FieldProblem[];
-
 /** What a value is checked by, beside its schema. */
 export interface CheckOptions {
   /** Whether lists must have the sizes that the schema gives. */
   readonly sizes: boolean;
-  /** Rules by the title of the schema that they are for. */
-  readonly rules: Readonly<Record<string, TypeRule>>;
+  /** What else is wrong with a value, of which all that its schema says has been found right. */
+  readonly rules: (schema: Schema, value: unknown) => FieldProblem[];
 }
 
 /**
@@ -34,11 +31,13 @@ function check(schema: Schema, value: unknown, path: FieldPath, options: CheckOp
   if (expected !== undefined && !isOfType(schema, value)) {
     return [{ path, message: `expected ${expected}, found ${describe(value)}` }];
   }
-  if (Array.isArray(value)) return checkList(schema, value, path, options);
-  if (typeof value === 'object' && value !== null) {
-    return checkObject(schema, value as Readonly<Record<string, unknown>>, path, options);
-  }
-  return checkScalar(schema, value).map((message) => ({ path, message }));
+  const problems = Array.isArray(value)
+    ? checkList(schema, value, path, options)
+    : typeof value === 'object' && value !== null
+      ? checkObject(schema, value as Readonly<Record<string, unknown>>, path, options)
+      : checkScalar(schema, value).map((message) => ({ path, message }));
+  if (problems.length > 0) return problems;
+  return options.rules(schema, value).map((problem) => ({ ...problem, path: [...path, ...problem.path] }));
 }
 
 function checkObject(
@@ -63,10 +62,6 @@ function checkObject(
       problems.push({ path: at, message: `unknown field; expected one of ${Object.keys(properties).join(', ')}` });
     }
   }
-  const rule = title === undefined ? undefined : options.rules[title];
-  if (problems.length === 0 && rule !== undefined) {
-    problems.push(...rule(value).map((problem) => ({ ...problem, path: [...path, ...problem.path] })));
-  }
   return problems;
 }
 
@@ -76,6 +71,10 @@ function checkList(schema: Schema, value: readonly unknown[], path: FieldPath, o
   if (options.sizes && (value.length < minItems || value.length > maxItems)) {
     const expected = maxItems === Infinity ? `at least ${minItems}` : `${minItems} to ${maxItems}`;
     problems.push({ path, message: `expected ${expected} items, found ${value.length}` });
+  }
+  if (schema['x-kubernetes-list-type'] === 'set') {
+    const twin = value.findIndex((one, index) => value.indexOf(one) < index);
+    if (twin >= 0) problems.push({ path: [...path, twin], message: 'expected another value than the items before' });
   }
   for (const key of schema['x-kubernetes-list-map-keys'] ?? []) {
     const keys = value.map((item) => (item as Readonly<Record<string, unknown>> | null)?.[key]);

@@ -1016,6 +1016,83 @@ describe('lint', () => {
     for (const finding of findings) assert.equal(finding.silenced?.reason, reason);
   }
 
+  describe('with namespaces that could not be read', () => {
+    const other = { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'other' } } };
+    const own = { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'shop' } } };
+    const none = { podSelector: { matchLabels: { app: 'none' } } };
+    const sql = { ports: [{ port: 'sql' }] };
+    const monitoring = networkPolicy('shop/allow-monitoring', ingress([other, own]));
+
+    /** Findings of a code when all is known, and when only the namespace shop is. */
+    const cases: readonly [code: Code, what: string, policies: NetworkPolicy[], known: number, confined: number][] = [
+      ['BPL004', 'policies of the namespace', [networkPolicy('shop/p', ingress(fromWeb, none))], 1, 1],
+      ['BPL005', 'pods of the own namespace', [networkPolicy('shop/p', ingress([none]))], 1, 1],
+      [
+        'BPL005',
+        'pods of the own namespace by its name',
+        [networkPolicy('shop/p', ingress([{ ...own, ...none }]))],
+        1,
+        1,
+      ],
+      [
+        'BPL005',
+        'pods of all namespaces',
+        [networkPolicy('shop/p', ingress([{ namespaceSelector: {}, ...none }]))],
+        1,
+        0,
+      ],
+      ['BPL006', 'pods of another namespace', [networkPolicy('shop/p', ingress([other]))], 1, 0],
+      [
+        'BPL014',
+        'pods of a namespace with a label',
+        [networkPolicy('shop/p', ingress([{ namespaceSelector: { matchLabels: { name: 'other' } } }]))],
+        1,
+        0,
+      ],
+      [
+        'BPL007',
+        'a port of own pods',
+        [networkPolicy('shop/p', egress(undefined, { egress: [{ to: [{ podSelector: ofWeb }], ...sql }] }))],
+        1,
+        1,
+      ],
+      [
+        'BPL007',
+        'a port of pods of all namespaces',
+        [
+          networkPolicy(
+            'shop/p',
+            egress(undefined, { egress: [{ to: [{ namespaceSelector: {}, podSelector: ofWeb }], ...sql }] }),
+          ),
+        ],
+        1,
+        0,
+      ],
+      [
+        'BPL007',
+        'a port of everyone',
+        [networkPolicy('shop/p', egress(undefined, { egress: [{ ports: [{ port: 'none' }] }] }))],
+        1,
+        0,
+      ],
+      ['BPL012', 'DNS that is denied', [networkPolicy('shop/p', denyAll)], 1, 1],
+      ['BPL012', 'DNS that other pods may be', [networkPolicy('shop/p', egress([{ ...other, ...none }]))], 1, 0],
+      ['BPL017', 'monitoring that may be elsewhere', [networkPolicy('shop/p', denyAll), monitoring], 1, 0],
+    ];
+    for (const [code, what, policies, known, confined] of cases) {
+      it(`${code} tells of ${what} ${confined > 0 ? 'all the same' : 'nothing'}`, () => {
+        const parts = { workloads: [web, db], policies, namespaces: { shop: {} } };
+        const count = (more: Parts): number =>
+          new Set(
+            findingsOf(code, { parts: { ...parts, ...more }, options: { isComplete: true } }).map((text) =>
+              text.split(' ').slice(1, 3).join(' '),
+            ),
+          ).size;
+        assert.deepEqual([count({}) > 0, count({ confinedTo: 'shop' }) > 0], [known > 0, confined > 0]);
+      });
+    }
+  });
+
   it('takes the annotation of a namespace for its workloads, but not for its policies', () => {
     const parts = one({ ...denyAll, podSelector: ofWeb, ingress: [{}] }, { workloads: [web, db] });
     const text = 'BPL010=no; BPL013=batch jobs';

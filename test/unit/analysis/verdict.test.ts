@@ -4,7 +4,7 @@ import type { Model } from '../../../src/analysis/model.ts';
 import { PortSet } from '../../../src/analysis/port-set.ts';
 import { PROFILES, type ProfileName } from '../../../src/analysis/profiles.ts';
 import { addressTarget, decide, internetTarget, workloadTarget, type Target } from '../../../src/analysis/verdict.ts';
-import type { NetworkPolicySpec } from '../../../src/api/networkpolicy.ts';
+import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicySpec } from '../../../src/api/networkpolicy.ts';
 import { modelOf, networkPolicy, workload } from '../../support/cluster-fixtures.ts';
 
 const web = workload('shop/web');
@@ -155,6 +155,53 @@ describe('decide', () => {
     const service: Service = { namespace: 'shop', name: 'web', clusterIPs: ['10.96.0.1'] };
     assert.equal(ask(model(DENY, [service]), toDB, addressTarget('10.96.0.1')), 'depends: ServiceAddress');
     assert.equal(ask(model(DENY, [{ ...service, clusterIPs: ['None'] }]), toDB, addressTarget('10.96.0.1')), 'deny');
+  });
+
+  describe('with namespaces that could not be read', () => {
+    const confined = (...policies: NetworkPolicy[]): Model =>
+      modelOf({ workloads: [web, db], policies, confinedTo: 'shop' });
+    const toPeer = (peer: NetworkPolicyPeer, more: object = {}): NetworkPolicy =>
+      networkPolicy('shop/policy', { policyTypes: ['Egress'], egress: [{ to: [peer], ...more }] });
+    const named = (name: string): NetworkPolicyPeer => ({
+      namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': name } },
+    });
+    const [inside, outside] = ['10.9.9.9', '1.2.3.4'].map(addressTarget) as [Target, Target];
+
+    const cases: readonly [what: string, policies: NetworkPolicy[], expected: string][] = [
+      ['no policy', [], 'depends: UnreadNamespaces'],
+      ['a default-deny', [networkPolicy('shop/policy', DENY)], 'deny'],
+      ['a block', [networkPolicy('shop/policy', PRIVATE)], 'depends: UnreadNamespaces'],
+      ['pods of the own namespace', [toPeer({ podSelector: {} })], 'deny'],
+      ['pods of the own namespace by its name', [toPeer(named('shop'))], 'deny'],
+      ['pods of another namespace', [toPeer(named('other'))], 'depends: UnreadNamespaces'],
+      ['pods of all namespaces', [toPeer({ namespaceSelector: {} })], 'depends: UnreadNamespaces'],
+      [
+        'a named port of pods elsewhere',
+        [toPeer({ namespaceSelector: {} }, { ports: [{ port: 'http' }] })],
+        'depends: UnreadNamespaces',
+      ],
+      ['another protocol', [toPeer({ namespaceSelector: {} }, { ports: [{ port: 'http', protocol: 'UDP' }] })], 'deny'],
+    ];
+    for (const [what, policies, expected] of cases) {
+      it(`takes a private address for what it may be, given ${what}`, () => {
+        const found = ask(confined(...policies), toWeb, inside, 'generic', PortSet.range('TCP', 80));
+        assert.equal(found, expected);
+      });
+    }
+
+    it('asks the rules of the destination when a private address is the source', () => {
+      const of = confined(networkPolicy('shop/policy', { ingress: [{ from: [{ namespaceSelector: {} }] }] }));
+      assert.equal(ask(of, inside, toWeb), 'depends: UnreadNamespaces');
+      assert.equal(ask(confined(networkPolicy('shop/policy', DENY)), inside, toWeb), 'deny');
+    });
+
+    it('answers for addresses that pods do not have, and for the pods that it knows', () => {
+      const of = confined(networkPolicy('shop/policy', { ...DENY, ...ONLY_WEB }));
+      assert.equal(ask(confined(), toWeb, outside), 'allow');
+      assert.equal(ask(of, toWeb, internetTarget(of)), 'deny');
+      assert.equal(ask(confined(), toWeb, toDB), 'allow');
+      assert.equal(ask(confined(), toWeb, addressTarget('2001:db8::1')), 'depends: UnreadNamespaces');
+    });
   });
 
   it('takes all public addresses for the internet', () => {

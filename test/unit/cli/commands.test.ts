@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
 import type { Connection } from '../../../src/analysis/connections.ts';
 import type { NetworkPolicy } from '../../../src/api/networkpolicy.ts';
+import { CLUSTER_FLAGS } from '../../../src/cli/input/cluster-flags.ts';
 import { COMMANDS } from '../../../src/cli/program.ts';
 import { VERSION } from '../../../src/version.ts';
 import { Folder, runCLI, spawnCLI, type CLIOptions, type CLIResult } from '../../support/cli.ts';
@@ -708,7 +709,12 @@ describe('The program', () => {
     ['can a b --port 80-70 -f /none', '--port: expected ports from 1 to 65535 in ascending order, got 80 to 70'],
     ['can a b --request-timeout 5x', '--request-timeout: expected a duration such as 30s, got "5x"'],
     ['connections -A -n shop -f /none', '--all-namespaces: expected without --namespace, got both'],
-    ['connections --context x -f /none', '--context: expected without --filename, got both'],
+    ...Object.keys(CLUSTER_FLAGS).map((name): [string, string] => [
+      `connections --${name}${name.startsWith('insecure') ? '' : ' x'} -f /none`,
+      `--${name}: expected without --filename, got both`,
+    ]),
+    ['connections --as= -n shop', '--as: expected a value, got an empty one'],
+    ['connections --server x:1', '--server: expected an http or https URL, found x:1'],
     ['connections -R', '--recursive: expected with --filename, got none'],
   ];
   for (const [line, message] of wrong) {
@@ -832,7 +838,7 @@ describe('The process kubectl-baseline', function () {
 
   it('exits with 2 when there is no cluster', async () => {
     const { code, stderr } = await spawnCLI(['status'], { env: { KUBECONFIG: '/none/config' } });
-    assert.match(stderr, /^error: KUBECONFIG: expected a file at \/none\/config, found none\n$/);
+    assert.match(stderr, /^error: KUBECONFIG: the file \/none\/config does not exist\n$/);
     assert.equal(code, 2);
   });
 });

@@ -7,8 +7,12 @@ import { codeBlocks, pathOf, shownCommands, wordsOf } from '../../support/markdo
 
 const TEXT = readFileSync(join(import.meta.dirname, '../../../docs/cli.md'), 'utf8');
 
-/** The files that the guide shows, by the path in their first line. */
-const FILES = Object.fromEntries(codeBlocks(TEXT, 'yaml').map((block) => [pathOf(block), block]));
+/** The files that commands of the guide read, by the path in their first line. */
+const FILES = Object.fromEntries(
+  codeBlocks(TEXT, 'yaml')
+    .map((block) => [pathOf(block), block] as const)
+    .filter(([path]) => path.startsWith('store/')),
+);
 
 /** Command lines with the output that the guide shows. */
 const COMMANDS_SHOWN = shownCommands(TEXT);

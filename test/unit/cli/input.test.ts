@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { customResourceDefinition } from '../../../src/api/schema.ts';
+import { API_VERSION, KIND } from '../../../src/api/baselinepolicy.ts';
 import { InputError } from '../../../src/cli/errors.ts';
 import { readFiles } from '../../../src/cli/input/files.ts';
 import type { ObjectSet } from '../../../src/cli/input/objects.ts';
 import { Folder } from '../../support/cli.ts';
+import { INVALID, VALID } from '../../support/crd-manifests.ts';
 
 async function read(text: string, namespace = 'default'): Promise<ObjectSet> {
   const stdin = (async function* () {
@@ -228,17 +229,27 @@ describe('Input of kubectl-baseline', () => {
     [
       'a baseline with an empty from',
       baselineWith('rules: {allowIngressController: {enabled: true}}'),
-      /allowIngressController.from: expected at least one peer when the rule is enabled, found none$/,
+      /allowIngressController.from: from needs at least one peer when the rule is enabled; /,
     ],
     [
       'a baseline without DNS targets',
       baselineWith('rules: {allowDNS: {targets: []}}'),
-      /allowDNS.targets: expected at least one target/,
+      /allowDNS.targets: targets or custom needs at least one item/,
+    ],
+    [
+      'a baseline with a DNS target twice',
+      baselineWith('rules: {allowDNS: {targets: [KubeDNS, KubeDNS]}}'),
+      /allowDNS.targets: must name each target at most once$/,
+    ],
+    [
+      'a baseline with a label key whose prefix is too long',
+      baselineWith(`namespaceSelector: {matchLabels: {${'a'.repeat(254)}/b: c}}`),
+      /namespaceSelector.matchLabels: each key must be a label key: .* at most 253 characters/,
     ],
     [
       'a baseline that takes a name of a rule',
       baselineWith('additionalPolicies: [{name: allow-dns, spec: {}}]'),
-      /additionalPolicies\[0\].name: expected another name than the rule allow-dns has$/,
+      /additionalPolicies\[0\].name: must not be the name of the child of a rule: .*, found "allow-dns"$/,
     ],
     [
       'a baseline with a policy twice',
@@ -248,12 +259,12 @@ describe('Input of kubectl-baseline', () => {
     [
       'a baseline with rules without their type',
       baselineWith('additionalPolicies: [{name: a, spec: {policyTypes: [Ingress], egress: [{}]}}]'),
-      /additionalPolicies\[0\].spec.egress: expected Egress among policyTypes/,
+      /additionalPolicies\[0\].spec.egress: egress rules never take effect/,
     ],
     [
       'a baseline with a dot in its name',
       baselineWith('mode: Audit').replace('name: base', 'name: a.b'),
-      /metadata.name: expected a DNS label without a dot, found "a.b"$/,
+      /line 3: metadata.name: must be a DNS label: .* and no dot$/,
     ],
     [
       'a baseline with a variable that is none',
@@ -295,14 +306,30 @@ describe('Input of kubectl-baseline', () => {
     assert.ok(set.baselinePolicies.length > 0 && set.namespaces.length > 0);
   });
 
-  it('refuses for an additional policy each name that the CustomResourceDefinition refuses', async () => {
-    const [, names = ''] =
-      /must not be the name of the child of a rule: ([a-z, -]+)/.exec(JSON.stringify(customResourceDefinition)) ?? [];
-    assert.ok(names.split(', ').length > 1);
-    for (const name of names.split(', ')) {
-      const [problem] = await problemsOf(baselineWith(`additionalPolicies: [{name: ${name}, spec: {}}]`));
-      assert.match(problem ?? '', /name: expected another name than the rule/, name);
+  describe('for a BaselinePolicy, as the API server does,', () => {
+    const manifest = (name: string | undefined, spec: unknown): string =>
+      JSON.stringify({ apiVersion: API_VERSION, kind: KIND, metadata: { name }, spec });
+
+    for (const { title, name = 'valid', spec } of VALID) {
+      it(`accepts ${title}`, async () => {
+        assert.deepEqual(await problemsOf(manifest(name, spec)), []);
+      });
     }
+
+    for (const { title, name = 'invalid', spec, field } of INVALID) {
+      it(`refuses ${title}`, async () => {
+        const problems = await problemsOf(manifest(name, spec));
+        assert.equal(problems.length, 1, problems.join('\n'));
+        assert.ok(problems[0]?.includes(`: ${field}`), problems[0]);
+      });
+    }
+
+    it('makes a name of generateName first', async () => {
+      const generated = (generateName: string): Promise<readonly string[]> =>
+        problemsOf(JSON.stringify({ apiVersion: API_VERSION, kind: KIND, metadata: { generateName }, spec: {} }));
+      assert.deepEqual(await generated('base-'), []);
+      assert.match((await generated('base.')).join(), /metadata.name: must be a DNS label: /);
+    });
   });
 
   it('names the files that are not there', async () => {

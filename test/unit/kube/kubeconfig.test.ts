@@ -3,7 +3,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { stringify } from 'yaml';
-import { KubeconfigError, loadClusterAccess } from '../../../src/kube/kubeconfig.ts';
+import {
+  KubeconfigError,
+  loadClusterAccess,
+  loadContextAccess,
+  type KubeconfigOverrides,
+} from '../../../src/kube/kubeconfig.ts';
 
 describe('loadClusterAccess', () => {
   let folder: string;
@@ -69,7 +74,7 @@ describe('loadClusterAccess', () => {
       users: [...a.users, ...b.users],
       contexts: [...a.contexts, ...b.contexts],
     };
-    const access = await loadClusterAccess(write('config', both), {}, 'b');
+    const { access } = await loadContextAccess(write('config', both), {}, { context: 'b' });
     assert.equal(access.server.hostname, 'b.example');
     assert.deepEqual(await access.headers(), { Authorization: 'Bearer token-b' });
   });
@@ -246,5 +251,208 @@ describe('loadClusterAccess', () => {
       const message = await refusal(write('config', config('a', {}, { exec })));
       assert.match(message, /^…\/config: no credentials: /);
     });
+  });
+
+  describe('with overrides', () => {
+    const data = (text: string): string => Buffer.from(text).toString('base64');
+    const certificate = { 'client-certificate-data': data('own certificate'), 'client-key-data': data('own key') };
+    const exec = { apiVersion: 'client.authentication.k8s.io/v1', command: 'false', interactiveMode: 'Never' };
+
+    /** A context `a` of namespace shop, and entries b, c (of a client certificate) and e (of a plugin that fails). */
+    const several = () => ({
+      ...config('a'),
+      clusters: [
+        ...config('a', { 'certificate-authority-data': data('own ca'), 'tls-server-name': 'kubernetes' }).clusters,
+        ...config('b', { 'insecure-skip-tls-verify': true }).clusters,
+      ],
+      users: [
+        ...config('a').users,
+        ...config('b', {}, { as: 'jane', token: 'token-b' }).users,
+        ...config('c', {}, certificate).users,
+        ...config('e', {}, { exec }).users,
+      ],
+      contexts: [
+        { name: 'a', context: { cluster: 'a', user: 'a', namespace: 'shop' } },
+        { name: 'b', context: { cluster: 'b', user: 'b' } },
+        { name: 'nobody', context: { cluster: 'a', user: 'nobody' } },
+      ],
+    });
+
+    /** What is loaded, as far as overrides change it; files of the flags are in the folder. */
+    async function loaded(overrides: KubeconfigOverrides, { file = write('config', several()) } = {}) {
+      const { access, namespace } = await loadContextAccess(file, {}, overrides);
+      return { server: access.server.href, namespace, ...access.tls, ...(await access.headers()) };
+    }
+
+    const a = { server: 'https://a.example:6443/', namespace: 'shop', ca: 'own ca', servername: 'kubernetes' };
+    const asA = { ...a, Authorization: 'Bearer token-a' };
+    const b = { server: 'https://b.example:6443/', namespace: 'default', rejectUnauthorized: false };
+
+    const cases: readonly [what: string, overrides: () => KubeconfigOverrides, expected: object][] = [
+      ['none', () => ({}), asA],
+      ['a context', () => ({ context: 'b' }), { ...b, Authorization: 'Bearer token-b', 'Impersonate-User': 'jane' }],
+      ['a cluster', () => ({ cluster: 'b' }), { ...b, namespace: 'shop', Authorization: 'Bearer token-a' }],
+      ['a user', () => ({ user: 'b' }), { ...a, Authorization: 'Bearer token-b', 'Impersonate-User': 'jane' }],
+      [
+        'a server, for which the name in the kubeconfig is not',
+        () => ({ server: 'https://other.example/prefix/' }),
+        {
+          server: 'https://other.example/prefix/',
+          namespace: 'shop',
+          ca: 'own ca',
+          Authorization: 'Bearer token-a',
+        },
+      ],
+      [
+        'a server and its name',
+        () => ({ server: 'https://192.0.2.1', 'tls-server-name': 'api' }),
+        { ...asA, server: 'https://192.0.2.1/', servername: 'api' },
+      ],
+      ['a name of the server', () => ({ 'tls-server-name': 'api' }), { ...asA, servername: 'api' }],
+      [
+        'an authority in place of the own',
+        () => ({ 'certificate-authority': write('ca.crt', 'ca') }),
+        { ...asA, ca: 'ca' },
+      ],
+      [
+        'an authority in place of none',
+        () => ({ cluster: 'b', 'certificate-authority': write('ca.crt', 'ca') }),
+        { server: b.server, namespace: 'shop', ca: 'ca', Authorization: 'Bearer token-a' },
+      ],
+      [
+        'no verification in place of an authority',
+        () => ({ 'insecure-skip-tls-verify': true }),
+        {
+          server: a.server,
+          namespace: 'shop',
+          servername: 'kubernetes',
+          rejectUnauthorized: false,
+          Authorization: 'Bearer token-a',
+        },
+      ],
+      ['a token', () => ({ token: 't' }), { ...a, Authorization: 'Bearer t' }],
+      ['a token in place of a certificate', () => ({ user: 'c', token: 't' }), { ...a, Authorization: 'Bearer t' }],
+      ['a token in place of a plugin', () => ({ user: 'e', token: 't' }), { ...a, Authorization: 'Bearer t' }],
+      [
+        'a token, with the impersonation of the kubeconfig',
+        () => ({ user: 'b', token: 't' }),
+        { ...a, Authorization: 'Bearer t', 'Impersonate-User': 'jane' },
+      ],
+      [
+        'a client certificate',
+        () => ({ 'client-certificate': write('tls.crt', 'cert'), 'client-key': write('tls.key', 'key') }),
+        { ...asA, cert: 'cert', key: 'key' },
+      ],
+      [
+        'a client certificate for the own key',
+        () => ({ user: 'c', 'client-certificate': write('tls.crt', 'cert') }),
+        { ...a, cert: 'cert', key: 'own key' },
+      ],
+      [
+        'impersonation',
+        () => ({ as: 'joe', 'as-group': ['dev', 'ops'], 'as-uid': '7' }),
+        {
+          ...asA,
+          'Impersonate-User': 'joe',
+          'Impersonate-Group': ['dev', 'ops'],
+          'Impersonate-Uid': '7',
+        },
+      ],
+      [
+        'groups of the user that the kubeconfig impersonates',
+        () => ({ user: 'b', 'as-group': ['dev'] }),
+        { ...a, Authorization: 'Bearer token-b', 'Impersonate-User': 'jane', 'Impersonate-Group': ['dev'] },
+      ],
+      [
+        'a server without TLS, which gets no credentials',
+        () => ({ server: 'http://127.0.0.1:8001', as: 'joe' }),
+        {
+          server: 'http://127.0.0.1:8001/',
+          namespace: 'shop',
+          ca: 'own ca',
+          rejectUnauthorized: false,
+          'Impersonate-User': 'joe',
+        },
+      ],
+    ];
+    for (const [what, overrides, expected] of cases) {
+      it(`takes ${what}`, async () => {
+        assert.deepEqual(await loaded(overrides()), expected);
+      });
+    }
+
+    it('takes a server without any kubeconfig', async () => {
+      const { access, namespace } = await loadContextAccess(
+        undefined,
+        { HOME: folder },
+        { server: 'https://a.example', token: 't' },
+      );
+      assert.equal(access.server.href, 'https://a.example/');
+      assert.deepEqual([access.tls, await access.headers()], [{}, { Authorization: 'Bearer t' }]);
+      assert.equal(namespace, 'default');
+      const anonymous = await loadContextAccess(undefined, { HOME: folder }, { server: 'https://a.example' });
+      assert.deepEqual(await anonymous.access.headers(), {});
+    });
+
+    it('takes a cluster and a user without a current context', async () => {
+      const file = write('config', { ...several(), 'current-context': '' });
+      assert.deepEqual(await loaded({ cluster: 'a', user: 'a' }, { file }), { ...asA, namespace: 'default' });
+      assert.deepEqual(await loaded({ cluster: 'a' }, { file }), { ...a, namespace: 'default' });
+    });
+
+    const wrong: readonly [what: string, overrides: () => KubeconfigOverrides, message: string | RegExp][] = [
+      ['a context', () => ({ context: 'x' }), '--context: expected a context of …/config (a, b, nobody), found x'],
+      ['a cluster', () => ({ cluster: 'x' }), '--cluster: expected a cluster of …/config (a, b), found x'],
+      ['a user', () => ({ user: 'x' }), '--user: expected a user of …/config (a, b, c, e), found x'],
+      ['a server', () => ({ server: 'a:6443' }), '--server: expected an http or https URL, found a:6443'],
+      [
+        'two ways to trust',
+        () => ({ 'insecure-skip-tls-verify': true, 'certificate-authority': 'ca.crt' }),
+        '--insecure-skip-tls-verify: expected without --certificate-authority, got both',
+      ],
+      [
+        'a file that is not there',
+        () => ({ 'certificate-authority': path('none.crt') }),
+        /^--certificate-authority: expected a PEM file: ENOENT.*…\/none.crt/,
+      ],
+      [
+        'a certificate without a key',
+        () => ({ 'client-certificate': write('tls.crt', 'cert') }),
+        '--client-certificate: expected with --client-key, or with a key in the kubeconfig',
+      ],
+      [
+        'a key without a certificate',
+        () => ({ 'client-key': write('tls.key', 'key') }),
+        '--client-key: expected with --client-certificate, or with one in the kubeconfig',
+      ],
+      ['a group alone', () => ({ 'as-group': ['dev'] }), '--as-group: expected with --as, got it alone'],
+      ['a UID alone', () => ({ 'as-uid': '7' }), '--as-uid: expected with --as, got it alone'],
+      [
+        'a token without TLS',
+        () => ({ server: 'http://a.example', token: 't' }),
+        '--token: expected an https URL in --server, found http://a.example',
+      ],
+      [
+        'a token without TLS in other letters',
+        () => ({ server: 'HTTP://a.example', token: 't' }),
+        '--token: expected an https URL in --server, found HTTP://a.example',
+      ],
+      [
+        'a user that the context names in vain',
+        () => ({ context: 'nobody', server: 'https://b.example' }),
+        '…/config: context nobody: expected the name of a user, found "nobody", which is none',
+      ],
+    ];
+    for (const [what, overrides, message] of wrong) {
+      it(`refuses ${what}`, async () => {
+        await assert.rejects(loaded(overrides()), (error) => {
+          assert.ok(error instanceof KubeconfigError, String(error));
+          const found = error.message.replaceAll(folder, '…');
+          if (typeof message === 'string') assert.equal(found, message);
+          else assert.match(found, message);
+          return true;
+        });
+      });
+    }
   });
 });

@@ -4,6 +4,7 @@ import { DNSAccess, isDNS } from '../../dns.ts';
 import { isolatingPolicies, type Endpoint } from '../../evaluate.ts';
 import type { Policy } from '../../policy.ts';
 import type { PortSet } from '../../port-set.ts';
+import { mayBeForUnread } from '../../unread.ts';
 import type { LintContext } from '../context.ts';
 import { namespaceObject, policyObject, workloadObject, type Hit } from '../finding.ts';
 
@@ -14,7 +15,11 @@ import { namespaceObject, policyObject, workloadObject, type Hit } from '../find
 export function* blockedDNS(context: LintContext): Generator<Hit> {
   const dns = new DNSAccess(context.model, context.options.profile);
   const missing = (namespace: string, pod: Endpoint): PortSet | undefined => {
-    if (isolatingPolicies(context.policiesIn(namespace), 'Egress', pod).length === 0) return undefined;
+    const isolating = isolatingPolicies(context.policiesIn(namespace), 'Egress', pod);
+    if (isolating.length === 0) return undefined;
+    // The pods of DNS may have labels that are not known here.
+    const rules = isolating.flatMap((policy) => policy.rules.Egress ?? []);
+    if (rules.some((rule) => mayBeForUnread(context.model.cluster, rule))) return undefined;
     const ports = dns.missing(pod);
     return ports.isEmpty ? undefined : ports;
   };

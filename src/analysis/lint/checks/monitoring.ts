@@ -3,6 +3,7 @@ import { exampleLabels, examplePod } from '../../example-pod.ts';
 import { addressEndpoint } from '../../model.ts';
 import { isMonitoringRule, namedNamespaces } from '../../monitoring.ts';
 import type { PodPeer, Rule } from '../../policy.ts';
+import { mayBeForUnread } from '../../unread.ts';
 import { peersField, type LintContext } from '../context.ts';
 import { policyObject, type Hit } from '../finding.ts';
 
@@ -11,6 +12,7 @@ export function* stuckMonitoring(context: LintContext): Generator<Hit> {
   for (const policy of context.model.policies) {
     for (const rule of policy.rules.Ingress ?? []) {
       if (!isMonitoringRule(policy, context.written(policy), rule)) continue;
+      if (mayBeForUnread(context.model.cluster, rule)) continue;
       const destinations = context.subjectsOf(policy);
       const sources = sourcesOf(context, rule);
       if (sources.length === 0 || destinations.length === 0) continue;

@@ -1,5 +1,6 @@
 import type { NamedPort } from '../../cluster.ts';
 import type { Direction, Policy, Rule } from '../../policy.ts';
+import { mayBeForUnread } from '../../unread.ts';
 import { peersField, rulesOf, type LintContext, type Pod } from '../context.ts';
 import { policyObject, type Hit } from '../finding.ts';
 
@@ -9,6 +10,7 @@ export function* unknownNamedPorts(context: LintContext): Generator<Hit> {
     if (policy.isManaged) continue;
     for (const { direction, rule } of rulesOf(policy)) {
       if (rule.ports.names.length === 0) continue;
+      if (direction === 'Egress' && mayBeForUnread(context.model.cluster, rule)) continue;
       const destinations = direction === 'Ingress' ? context.selectedBy(policy) : peerPods(context, rule);
       const isOnlyOutside = direction === 'Egress' && (rule.peers ?? []).length > 0 && isOfBlocks(rule);
       if (destinations.length === 0 && !isOnlyOutside) continue;

@@ -4,6 +4,7 @@ import { matchesSelector } from '../../../policy/selector.ts';
 import { namespaceLabels } from '../../cluster.ts';
 import type { PodPeer } from '../../policy.ts';
 import { formatSelector } from '../../selector-text.ts';
+import { mayMatchUnread } from '../../unread.ts';
 import { peersField, rulesOf, type LintContext } from '../context.ts';
 import { policyObject, type Hit } from '../finding.ts';
 
@@ -29,13 +30,13 @@ export function* selectsNothing(context: LintContext): Generator<Hit> {
 /**
  * BPL005 and BPL006: a peer that lets no pod through, as its namespaces have none, or are not there; and BPL014: the
  * reason may be a label `name` that namespaces do not have. A baseline is made for many clusters and namespaces: of its
- * rules only the last is told.
+ * rules only the last is told. Of peers that may be in namespaces that could not be read nothing is told.
  */
 export function* emptyPeers(context: LintContext): Generator<Hit> {
   for (const policy of context.model.policies) {
     for (const { direction, rule } of rulesOf(policy)) {
       for (const [index, peer] of (rule.peers ?? []).entries()) {
-        if (peer.kind === 'block') continue;
+        if (peer.kind === 'block' || mayMatchUnread(context.model.cluster, peer)) continue;
         const path = `${rule.path}.${peersField(direction)}[${index}]`;
         const object = policyObject(policy);
         const misnamed = missingName(context, peer);
