@@ -11,6 +11,12 @@ INSTALLED := node_modules/.installed
 # For the demo kube-controller-manager is no must, and setup-envtest brings none.
 DEMO_PROGRAMS := etcd kube-apiserver kubectl $(if $(KUBEBUILDER_ASSETS),,kube-controller-manager)
 
+VERSION := $(shell sed -n 's/^  "version": "\(.*\)",/\1/p' package.json)
+# What `make image` builds and `make deploy` installs.
+IMG ?= baseline-policy-operator:$(VERSION)
+CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
+KUBECTL ?= $(or $(shell command -v kubectl),$(wildcard bin/k8s/kubectl),kubectl)
+
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +60,28 @@ integration: $(INSTALLED) control-plane-programs ## Run integration tests on a r
 control-plane: $(INSTALLED) control-plane-programs ## Run a control plane in the foreground; prints its KUBECONFIG
 	@$(NODE) hack/envtest/main.ts $(ARGS)
 
+.PHONY: build
+build: $(INSTALLED) ## Bundle operator and plugin into dist/, which needs nothing but Node
+	@$(NPM_RUN) build
+
+.PHONY: image
+image: ## Build the image IMG by docker or podman; BASE_IMAGE=..., BUILDER_IMAGE=... for other bases
+	@test -n '$(CONTAINER_TOOL)' || \
+	  { echo 'make: expected docker or podman to build the image, found neither; name another by CONTAINER_TOOL' >&2; exit 1; }
+	$(CONTAINER_TOOL) build --tag '$(IMG)' --build-arg 'VERSION=$(VERSION)' \
+	  $(foreach name,BUILDER_IMAGE BASE_IMAGE SOURCE,$(if $($(name)),--build-arg '$(name)=$($(name))' ))\
+	  --build-arg "REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+	  --build-arg "CREATED=$$(git log -1 --format=%cI 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)" .
+
+.PHONY: deploy
+deploy: ## Install definition, rights and operator with the image IMG in the cluster of KUBECONFIG
+	@$(KUBECTL) kustomize config/default | sed 's|image: baseline-policy-operator:.*|image: $(IMG)|' | \
+	  $(KUBECTL) apply -f -
+
+.PHONY: undeploy
+undeploy: ## Remove all of that, and keep namespaces closed; CHILDREN=delete opens them
+	@KUBECTL='$(KUBECTL)' hack/undeploy.sh $(CHILDREN)
+
 .PHONY: bench
 bench: $(INSTALLED) control-plane-programs ## Measure the operator beside others that do the same work, about an hour; ARGS='--namespaces=500 --idle-minutes=0' for less
 	@hack/bench/peers/build.sh
@@ -74,7 +102,7 @@ format: $(INSTALLED) ## Format all files
 
 .PHONY: clean
 clean: ## Remove all that was installed, built or measured
-	rm -rf node_modules bin coverage
+	rm -rf node_modules bin coverage dist
 
 .PHONY: control-plane-programs
 control-plane-programs:
