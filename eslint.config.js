@@ -12,7 +12,7 @@ const apiClients = ['undici', '@kubernetes/client-node'].map((name) => ({
 }));
 
 export default defineConfig(
-  { ignores: ['node_modules', 'bin', 'coverage'] },
+  { ignores: ['node_modules', 'bin', 'coverage', 'dist'] },
   eslint.configs.recommended,
   tseslint.configs.strictTypeChecked,
   tseslint.configs.stylisticTypeChecked,
