@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { format } from 'node:util';
+import { format, inspect } from 'node:util';
 import Mocha from 'mocha';
 
 /** Counts of a run of tests, as `coverage/NAME.results.json` holds them. */
@@ -24,7 +24,7 @@ export default class TestReporter extends Mocha.reporters.Spec {
     this.#name = name ?? 'tests';
     // A run of an hour tells at once what is wrong, and also when it is ended before its summary.
     runner.on(Mocha.Runner.constants.EVENT_TEST_FAIL, (_test: Mocha.Test, error: Error) => {
-      Mocha.reporters.Base.consoleLog('%s', (error.stack ?? error.message).replace(/^/gm, '      '));
+      Mocha.reporters.Base.consoleLog('%s', inspect(error).replace(/^/gm, '      '));
     });
   }
 

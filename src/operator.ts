@@ -79,6 +79,7 @@ export class Operator {
   readonly #discovery: AddressDiscovery;
   readonly #events: EventRecorder;
   readonly #states: PolicyStates;
+  readonly #secondLook: SecondLook;
   readonly #namespaces: Controller;
   readonly #policies: Controller;
   readonly #reflectors: Reflector[];
@@ -158,10 +159,11 @@ export class Operator {
     };
     const mayWrite = (): boolean => this.#mayWrite();
     const fencedClient = new KubeClient(this.#transport, mayWrite);
+    this.#secondLook = new SecondLook(this.#client, this.#caches, monotonic);
     const namespaceReconciler = new NamespaceReconciler({
       ...common,
       writer: new ChildWriter(fencedClient, this.#caches.networkPolicies, mayWrite),
-      secondLook: new SecondLook(this.#client, this.#caches, monotonic),
+      secondLook: this.#secondLook,
       stateOf: (policy) => this.#states.of(policy),
       onReport: (policy) => {
         this.#policies.enqueueAfter(policy, REPORT_DELAY_MS);
@@ -235,6 +237,7 @@ export class Operator {
       policies: this.#caches.policies.size,
       networkPolicies: this.#caches.networkPolicies.size,
     });
+    this.#secondLook.followNamespaces();
     this.#scheduleResync();
     if (this.#elector === undefined) this.#lead();
     else this.#elector.start();

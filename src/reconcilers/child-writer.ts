@@ -47,7 +47,7 @@ export class ChildWriter {
       if (error instanceof FencedError) return 'not-leader';
       if (isNamespaceGone(error)) return 'namespace-gone';
       if (!isAlreadyExists(error)) throw error;
-      await this.#refresh(namespace, child.name);
+      await this.refresh(namespace, child.name);
       return 'stale';
     }
   }
@@ -85,7 +85,7 @@ export class ChildWriter {
         return 'written';
       }
       if (!isConflict(error)) throw error;
-      await this.#refresh(live.namespace, live.name);
+      await this.refresh(live.namespace, live.name);
       return 'stale';
     }
   }
@@ -102,7 +102,7 @@ export class ChildWriter {
       if (error instanceof FencedError) return 'not-leader';
       if (!isConflict(error) && !isNotFound(error)) throw error;
     }
-    await this.#refresh(live.namespace, live.name);
+    await this.refresh(live.namespace, live.name);
     return 'stale';
   }
 
@@ -116,8 +116,8 @@ export class ChildWriter {
     return this.#client.replace(RESOURCES.networkPolicies, edit(fresh));
   }
 
-  /** Brings the cached object up to date, ahead of the watch. */
-  async #refresh(namespace: string, name: string): Promise<void> {
+  /** Brings the cached object up to date, ahead of the watch. Throws APIError or ConnectionError. */
+  async refresh(namespace: string, name: string): Promise<void> {
     try {
       this.#store.observeWrite(await this.#client.get(RESOURCES.networkPolicies, name, namespace));
     } catch (error) {

@@ -48,13 +48,17 @@ export class NamespaceReconciler {
 
   /** Reconciles the namespace of that name; see {@link Outcome}. */
   readonly reconcile = async (name: string, addedAt: number): Promise<Outcome> => {
-    const { caches, stateOf } = this.#options;
+    const { caches, secondLook, stateOf, writer } = this.#options;
     const namespace = caches.namespaces.get('', name);
     if (namespace === undefined || namespace.terminating) {
       // The namespace controller takes the children with it; writing would only fail.
       for (const policy of caches.policies.values()) this.#forget(policy.name, stateOf(policy), name);
       return DONE;
     }
+    const leftovers = secondLook.leftovers(namespace);
+    await Promise.all(leftovers.map((child) => writer.refresh(name, child.name)));
+    secondLook.lookedAt(namespace);
+    if (leftovers.length > 0) return this.reconcile(name, addedAt);
     const live = caches.networkPolicies.inNamespace(name);
     const plans: Plan[] = [];
     for (const policy of caches.policies.values()) {

@@ -2,6 +2,8 @@ import type { BaselinePolicy } from '../api/baselinepolicy.ts';
 import type { KubernetesObject } from '../api/metadata.ts';
 import { RESOURCES, type KubeClient } from '../kube/client.ts';
 import { isNotFound } from '../kube/errors.ts';
+import { compareResourceVersions } from '../kube/resource-version.ts';
+import type { LiveNetworkPolicy } from '../policy/live.ts';
 import type { CachedNamespace, CachedPolicy, Caches } from './caches.ts';
 
 /** How long a BaselinePolicy need not be read again, as one change of it deletes in many namespaces; milliseconds. */
@@ -17,12 +19,23 @@ export class SecondLook {
   readonly #monotonic: () => number;
   /** When it was last asked whether a policy is still what was cached. */
   readonly #confirmedAt = new WeakMap<CachedPolicy, number>();
+  /** UIDs of namespaces that have come since the caches were synced and that nobody has looked at. */
+  readonly #newcomers = new Set<string>();
+  #follows = false;
 
-  /** @param monotonic clock in milliseconds */
+  /**
+   * To be made before whoever looks at namespaces is told of them.
+   * @param monotonic clock in milliseconds
+   */
   constructor(client: KubeClient, caches: Caches, monotonic: () => number) {
     this.#client = client;
     this.#caches = caches;
     this.#monotonic = monotonic;
+    caches.namespaces.subscribe((before, after) => {
+      if (before?.uid === after?.uid) return;
+      if (before !== undefined) this.#newcomers.delete(before.uid);
+      if (after !== undefined && this.#follows) this.#newcomers.add(after.uid);
+    });
   }
 
   /**
@@ -37,6 +50,27 @@ export class SecondLook {
       this.#policyHolds(policy),
     ]);
     return namespaceHolds && policyHolds;
+  }
+
+  /** Notes which namespaces come from now on; call it when the caches are synced. */
+  followNamespaces(): void {
+    this.#follows = true;
+  }
+
+  /**
+   * Cached NetworkPolicies that may be of the namespace that had this name before, as the watch of NetworkPolicies may be
+   * behind that of namespaces: they are older than a namespace that nobody has looked at.
+   */
+  leftovers({ name, uid, resourceVersion }: CachedNamespace): LiveNetworkPolicy[] {
+    if (!this.#newcomers.has(uid)) return [];
+    return [...this.#caches.networkPolicies.inNamespace(name).values()].filter(
+      (child) => compareResourceVersions(child.resourceVersion, resourceVersion) < 0,
+    );
+  }
+
+  /** Notes that what is cached of a namespace has been looked at. */
+  lookedAt({ uid }: CachedNamespace): void {
+    this.#newcomers.delete(uid);
   }
 
   /**
