@@ -83,12 +83,12 @@ undeploy: ## Remove all of that, and keep namespaces closed; CHILDREN=delete ope
 	@KUBECTL='$(KUBECTL)' hack/undeploy.sh $(CHILDREN)
 
 .PHONY: bench
-bench: $(INSTALLED) control-plane-programs ## Measure the operator beside others that do the same work, about an hour; ARGS='--namespaces=500 --idle-minutes=0' for less
+bench: build control-plane-programs ## Measure the operator beside others that do the same work, about an hour; ARGS='--namespaces=500 --idle-minutes=0' for less
 	@hack/bench/peers/build.sh
 	@$(NODE) hack/bench/main.ts $(ARGS)
 
 .PHONY: bench-kyverno
-bench-kyverno: $(INSTALLED) control-plane-programs ## Measure the operator beside Kyverno, about an hour; ARGS='--namespaces=100 --rounds=1' for less
+bench-kyverno: build control-plane-programs ## Measure the operator beside Kyverno, about an hour; ARGS='--namespaces=100 --rounds=1' for less
 	@hack/bench/peers/build.sh kyverno-admission-controller kyverno-background-controller
 	@$(NODE) hack/bench/kyverno.ts $(ARGS)
 

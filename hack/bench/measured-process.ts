@@ -27,7 +27,7 @@ export class MeasuredProcess implements AsyncDisposable {
    */
   static async start(
     [program = '', ...args]: readonly string[],
-    env: Readonly<Record<string, string>>,
+    env: Readonly<Record<string, string>> = {},
     output: number | 'inherit' = 'inherit',
   ): Promise<MeasuredProcess> {
     const child = spawn(program, args, { stdio: ['ignore', output, output], env: { ...process.env, ...env } });
