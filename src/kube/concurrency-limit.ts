@@ -1,7 +1,35 @@
+import type { LatencyLimit } from './latency-limit.ts';
+
 /**
  * What the answer to a request says of the server: it took the request on, it had no room for it, or neither is known.
  */
 export type Verdict = 'accepted' | 'throttled' | 'unknown';
+
+/** The right to have one request in flight. */
+export interface Slot {
+  /** How often the limit had fallen when it was taken. */
+  readonly decreases: number;
+  /** When it was taken; monotonic milliseconds. */
+  readonly takenAt: number;
+  /** How many were in flight then, with this one and without those that are overdue. */
+  readonly inFlight: number;
+}
+
+/** What a {@link ConcurrencyLimit} may be told beside its maximum. */
+export interface ConcurrencyLimitOptions {
+  /** Called with the new limit whenever it changes. */
+  readonly onChange?: (limit: number) => void;
+  /** Keeps fewer in flight as long as more are no faster. */
+  readonly latency?: LatencyLimit;
+  /** Clock in milliseconds. */
+  readonly monotonic?: () => number;
+}
+
+/**
+ * A request that takes longer waits for something else than a place in the server, such as a webhook: it holds up nobody
+ * for the sake of latency. Milliseconds.
+ */
+const OVERDUE_AFTER_MS = 1_000;
 
 /**
  * How many requests may be in flight, by additive increase and multiplicative decrease, as TCP does it (RFC 5681): half
@@ -14,22 +42,26 @@ export type Verdict = 'accepted' | 'throttled' | 'unknown';
 export class ConcurrencyLimit {
   readonly #max: number;
   readonly #onChange: (limit: number) => void;
+  readonly #latency: LatencyLimit | undefined;
+  readonly #now: () => number;
   /** Those who wait, in the order of their coming; nobody does while a slot is free. */
-  readonly #line = new Set<(slot: number) => void>();
+  readonly #line = new Set<(slot: Slot) => void>();
+  /** Slots in use, in the order of their taking, that are not overdue; and how many are. */
+  readonly #timely = new Set<Slot>();
+  #overdue = 0;
+  #patience: NodeJS.Timeout | undefined;
   #limit: number;
-  #inFlight = 0;
   #decreases = 0;
   /** Requests accepted since the last change of the limit. */
   #accepted = 0;
 
-  /**
-   * @param max at least 1; the limit begins there and never passes it
-   * @param onChange called with the new limit whenever it changes
-   */
-  constructor(max: number, onChange: (limit: number) => void = () => undefined) {
+  /** @param max at least 1; the limit begins there and never passes it */
+  constructor(max: number, { onChange, latency, monotonic }: ConcurrencyLimitOptions = {}) {
     this.#max = max;
     this.#limit = max;
-    this.#onChange = onChange;
+    this.#onChange = onChange ?? (() => undefined);
+    this.#latency = latency;
+    this.#now = monotonic ?? (() => performance.now());
   }
 
   /** How many slots there are now, from 1 to the maximum; more may still be in use just after a decrease. */
@@ -37,27 +69,32 @@ export class ConcurrencyLimit {
     return this.#limit;
   }
 
-  /** Takes a slot if one is free; it is given back by `release`. A slot is the number of decreases before it was taken. */
-  tryAcquire(): number | undefined {
-    if (this.#inFlight >= this.#limit) return undefined;
-    this.#inFlight++;
-    return this.#decreases;
+  /** Takes a slot if one is free; it is given back by `release`. */
+  tryAcquire(): Slot | undefined {
+    if (this.#timely.size + this.#overdue >= this.#limit) return undefined;
+    if (this.#latency !== undefined && this.#timely.size >= this.#latency.limit && !this.#findOverdue()) {
+      return undefined;
+    }
+    const slot = { decreases: this.#decreases, takenAt: this.#now(), inFlight: this.#timely.size + 1 };
+    this.#timely.add(slot);
+    return slot;
   }
 
   /**
    * Takes a slot when it is this caller's turn; it is given back by `release`.
    * @throws the signal's reason, as soon as it is aborted; no slot is taken then
    */
-  async acquire(signal?: AbortSignal): Promise<number> {
+  async acquire(signal?: AbortSignal): Promise<Slot> {
     signal?.throwIfAborted();
     const free = this.tryAcquire();
     if (free !== undefined) return free;
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    const { promise, resolve, reject } = Promise.withResolvers<Slot>();
     const abort = (): void => {
       // Who has been given a slot already is told of the abort by whatever the slot is for, and gives it back.
       if (this.#line.delete(resolve)) reject(signal?.reason as Error);
     };
     this.#line.add(resolve);
+    this.#awaitOverdue();
     signal?.addEventListener('abort', abort);
     try {
       return await promise;
@@ -66,10 +103,16 @@ export class ConcurrencyLimit {
     }
   }
 
-  /** Gives a slot back, and says what came of the request that it was taken for. */
-  release(slot: number, verdict: Verdict): void {
-    this.#inFlight--;
-    if (slot === this.#decreases) {
+  /**
+   * Gives a slot back, and says what came of the request that it was taken for.
+   * @param isMeasure whether its latency says something of the server's load
+   */
+  release(slot: Slot, verdict: Verdict, isMeasure = false): void {
+    if (!this.#timely.delete(slot)) this.#overdue--;
+    else if (isMeasure && verdict === 'accepted') {
+      this.#latency?.observe(this.#now() - slot.takenAt, slot.inFlight);
+    }
+    if (slot.decreases === this.#decreases) {
       if (verdict === 'throttled') this.#decrease();
       else if (verdict === 'accepted' && this.#limit < this.#max) this.#increase();
     }
@@ -96,9 +139,38 @@ export class ConcurrencyLimit {
   #admit(): void {
     for (const give of this.#line) {
       const slot = this.tryAcquire();
-      if (slot === undefined) return;
+      if (slot === undefined) {
+        this.#awaitOverdue();
+        return;
+      }
       this.#line.delete(give);
       give(slot);
     }
+  }
+
+  /** Whether any slot has become overdue, which leaves room for another request. */
+  #findOverdue(): boolean {
+    const takenBefore = this.#now() - OVERDUE_AFTER_MS;
+    let found = false;
+    for (const slot of this.#timely) {
+      if (slot.takenAt > takenBefore) break;
+      this.#timely.delete(slot);
+      this.#overdue++;
+      found = true;
+    }
+    return found;
+  }
+
+  /** Looks again at those who wait when the oldest slot has become overdue; nothing else might happen before. */
+  #awaitOverdue(): void {
+    if (this.#latency === undefined || this.#patience !== undefined) return;
+    const [oldest] = this.#timely;
+    if (oldest === undefined) return;
+    const inMs = Math.max(1, Math.ceil(oldest.takenAt + OVERDUE_AFTER_MS - this.#now()));
+    this.#patience = setTimeout(() => {
+      this.#patience = undefined;
+      this.#admit();
+    }, inMs);
+    this.#patience.unref();
   }
 }

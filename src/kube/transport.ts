@@ -2,9 +2,10 @@ import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, ProxyAgent, type Dispatcher } from 'undici';
 import { collect, type CollectedResponse } from './collect.ts';
-import { ConcurrencyLimit, type Verdict } from './concurrency-limit.ts';
+import { ConcurrencyLimit, type Slot, type Verdict } from './concurrency-limit.ts';
 import { APIError, ConnectionError, FencedError, OversizedAnswerError, type StatusBody } from './errors.ts';
 import type { ClusterAccess, RequestHeaders } from './kubeconfig.ts';
+import { LatencyLimit } from './latency-limit.ts';
 
 /** Sees every answer of the API server, and how many requests it bears at a time; for metrics and the log. */
 export interface RequestObserver {
@@ -19,6 +20,11 @@ export interface RequestObserver {
    * @param max how many may be when the server does not throttle
    */
   observeConcurrencyLimit(limit: number, max: number): void;
+  /**
+   * Called once at the start, and at each change.
+   * @param limit how many requests in flight make the server faster
+   */
+  observeLatencyLimit(limit: number): void;
 }
 
 /** Options of a {@link Transport}. */
@@ -64,7 +70,8 @@ const KEEP_ALIVE_INITIAL_DELAY_MS = 15_000;
 /**
  * The only way to the API server: HTTP/1.1 on kept-alive connections of one agent (a new agent a request costs a TLS
  * handshake each, and HTTP/2 was slower against a kube-apiserver). Waits and retries when the server answers 429, or
- * 503 with a Retry-After; sends fewer requests at a time after a 429; asks for new credentials once after a 401.
+ * 503 with a Retry-After; sends fewer requests at a time after a 429, and no more than make the server faster; asks for
+ * new credentials once after a 401.
  */
 export class Transport {
   readonly #access: ClusterAccess;
@@ -84,8 +91,13 @@ export class Transport {
     this.#observer = options.observer;
     this.#prefix = options.access.server.pathname.replace(/\/$/, '');
     const { observer, connections } = options;
-    this.#limit = new ConcurrencyLimit(connections, (limit) => observer?.observeConcurrencyLimit(limit, connections));
+    const latency = new LatencyLimit(connections, (limit) => observer?.observeLatencyLimit(limit));
+    this.#limit = new ConcurrencyLimit(connections, {
+      onChange: (limit) => observer?.observeConcurrencyLimit(limit, connections),
+      latency,
+    });
     observer?.observeConcurrencyLimit(connections, connections);
+    observer?.observeLatencyLimit(latency.limit);
     this.#bounded = createAgent(options.access, connections, options.timeoutMs);
     // A watch holds its connection for minutes: requests must never queue behind one, nor urgent ones behind others.
     this.#unbounded = createAgent(options.access, null, options.timeoutMs);
@@ -142,11 +154,12 @@ export class Transport {
       verdict = verdictOf(response.statusCode);
       return response;
     } finally {
-      this.#limit.release(slot, verdict);
+      // How long a read takes depends on how much there is to read.
+      this.#limit.release(slot, verdict, request.method !== 'GET');
     }
   }
 
-  async #waitForSlot(request: Request): Promise<number> {
+  async #waitForSlot(request: Request): Promise<Slot> {
     try {
       return await this.#limit.acquire(request.signal);
     } catch (aborted) {

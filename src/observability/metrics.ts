@@ -207,6 +207,12 @@ export class Metrics {
     registers: [this.registry],
   });
 
+  readonly latencyLimit = new Gauge({
+    name: 'rest_client_latency_limit',
+    help: 'Requests in flight up to which more of them made the API server faster; no more are sent at a time.',
+    registers: [this.registry],
+  });
+
   readonly watchRestarts = new Counter({
     name: 'watch_restarts_total',
     help: 'Watches started again, after an end, a failure or an expired resourceVersion.',

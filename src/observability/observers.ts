@@ -55,6 +55,9 @@ export function requestObserver(metrics: Metrics, logger: Logger, monotonic = ()
       metrics.concurrencyLimit.set(limit);
       logThrottling(limit, max);
     },
+    observeLatencyLimit: (limit: number) => {
+      metrics.latencyLimit.set(limit);
+    },
   };
 }
 

@@ -65,6 +65,7 @@ describe('Transport and KubeClient', function () {
       observer: {
         observeRequest: (...measure) => observed.push(measure),
         observeConcurrencyLimit: (limit) => limits.push(limit),
+        observeLatencyLimit: () => undefined,
       },
       ...options,
     });

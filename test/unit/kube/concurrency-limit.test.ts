@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import fc from 'fast-check';
-import { ConcurrencyLimit, type Verdict } from '../../../src/kube/concurrency-limit.ts';
+import { ConcurrencyLimit, type Slot, type Verdict } from '../../../src/kube/concurrency-limit.ts';
+import { FEW, LatencyLimit } from '../../../src/kube/latency-limit.ts';
 import { createLogger } from '../../../src/observability/log.ts';
 import { Metrics } from '../../../src/observability/metrics.ts';
 import { requestObserver } from '../../../src/observability/observers.ts';
@@ -9,7 +10,7 @@ import { requestObserver } from '../../../src/observability/observers.ts';
 /** Resolves when all that is due without I/O or timers has run. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-function take(limit: ConcurrencyLimit): number {
+function take(limit: ConcurrencyLimit): Slot {
   const slot = limit.tryAcquire();
   assert.ok(slot !== undefined, 'expected a free slot');
   return slot;
@@ -97,7 +98,7 @@ describe('ConcurrencyLimit', () => {
 
   it('tells each change, and nothing else', () => {
     const told: number[] = [];
-    const limit = new ConcurrencyLimit(4, (value) => told.push(value));
+    const limit = new ConcurrencyLimit(4, { onChange: (value) => told.push(value) });
     releaseNew(limit, 'accepted', 10);
     releaseNew(limit, 'throttled', 5);
     releaseNew(limit, 'accepted', 20);
@@ -123,8 +124,82 @@ describe('ConcurrencyLimit', () => {
     const last = take(limit);
     const waiting = [limit.acquire(), limit.acquire()];
     limit.release(last, 'accepted');
-    assert.deepEqual(await Promise.all(waiting), [1, 1]);
+    assert.deepEqual(
+      (await Promise.all(waiting)).map(({ decreases }) => decreases),
+      [1, 1],
+    );
     assert.equal(limit.tryAcquire(), undefined);
+  });
+
+  describe('with a limit by latency', () => {
+    let now: number;
+    let latency: LatencyLimit;
+    let limit: ConcurrencyLimit;
+
+    beforeEach(() => {
+      now = 0;
+      latency = new LatencyLimit(24);
+      limit = new ConcurrencyLimit(24, { latency, monotonic: () => now });
+    });
+
+    it('gives no more slots than the lesser of the two', () => {
+      assert.equal(takeAll(limit), FEW);
+      const small = new ConcurrencyLimit(2, { latency });
+      assert.equal(takeAll(small), 2);
+    });
+
+    it('tells it of requests that are measures and were accepted, with how many were in flight', () => {
+      const told: [ms: number, inFlight: number][] = [];
+      latency.observe = (...sample) => told.push(sample);
+      const slots = Array.from({ length: 3 }, () => take(limit));
+      for (const [index, slot] of slots.entries()) {
+        now += 10;
+        limit.release(slot, index === 1 ? 'unknown' : 'accepted', true);
+      }
+      limit.release(take(limit), 'accepted');
+      limit.release(take(limit), 'throttled', true);
+      assert.deepEqual(told, [
+        [10, 1],
+        [30, 3],
+      ]);
+    });
+
+    it('gives the place of one that takes a second to another, up to its own limit', () => {
+      const told: number[] = [];
+      latency.observe = (ms) => told.push(ms);
+      const hanging = Array.from({ length: FEW }, () => take(limit));
+      now = 999;
+      assert.equal(limit.tryAcquire(), undefined);
+      for (now = 1_000; now < 6_000; now += 1_000) assert.equal(takeAll(limit), FEW);
+      assert.equal(limit.tryAcquire(), undefined, 'all 24 are in flight');
+      for (const slot of hanging) limit.release(slot, 'accepted', true);
+      assert.equal(takeAll(limit), FEW);
+      assert.deepEqual(told, [], 'how long it hung says nothing of the load');
+    });
+
+    it('lets those in who wait when one has taken a second, though nothing else happens', async () => {
+      limit = new ConcurrencyLimit(24, { latency });
+      takeAll(limit);
+      const started = performance.now();
+      await limit.acquire();
+      const waitedMs = performance.now() - started;
+      assert.ok(waitedMs > 900 && waitedMs < 2_000, `${waitedMs} ms`);
+    });
+
+    it('lets those in who wait when latency lets it grow', async () => {
+      const waiting = Array.from({ length: 60 }, () => limit.acquire());
+      let served = 0;
+      for (const slot of waiting) void slot.then(() => served++);
+      await settled();
+      assert.equal(served, FEW);
+      for (const slot of waiting.slice(0, 40)) {
+        now++;
+        limit.release(await slot, 'accepted', true);
+      }
+      await settled();
+      assert.ok(latency.limit > FEW);
+      assert.equal(served, 40 + latency.limit);
+    });
   });
 
   describe('when a signal is aborted', () => {
@@ -212,7 +287,7 @@ class Clients {
   readonly limit: ConcurrencyLimit;
   readonly #max: number;
   /** Those who were given a slot and have not given it back, and those who wait. */
-  #served: { readonly id: number; readonly slot: number }[] = [];
+  #served: { readonly id: number; readonly slot: Slot }[] = [];
   #waiting: { readonly id: number; readonly controller: AbortController }[] = [];
   #asked = 0;
   /** Who must have a slot. */
@@ -244,7 +319,7 @@ class Clients {
     this.limit.release(client.slot, verdict);
     this.#due.delete(client.id);
     const after = this.limit.limit;
-    if (verdict === 'throttled' && client.slot === this.#falls) {
+    if (verdict === 'throttled' && client.slot.decreases === this.#falls) {
       this.#falls++;
       assert.equal(after, Math.max(1, Math.floor(before / 2)), 'the first refusal of those sent since the last fall');
     } else {

@@ -23,6 +23,7 @@ const CONTRACT: Readonly<Record<string, readonly [type: string, ...labels: strin
   workqueue_work_duration_seconds: ['histogram', 'name'],
   workqueue_retries_total: ['counter', 'name'],
   rest_client_concurrency_limit: ['gauge'],
+  rest_client_latency_limit: ['gauge'],
   rest_client_requests_total: ['counter', 'code', 'method'],
   rest_client_request_duration_seconds: ['histogram', 'code', 'method', 'resource'],
   watch_restarts_total: ['counter', 'resource'],
