@@ -11,7 +11,9 @@ export interface Slot {
   readonly decreases: number;
   /** When it was taken; monotonic milliseconds. */
   readonly takenAt: number;
-  /** How many were in flight then, with this one and without those that are overdue. */
+  /** Whether it is for work whose latency tells of the server's load: such are limited by latency, too. */
+  readonly isMeasure: boolean;
+  /** How many of these were in flight then, with this one and without those that are overdue. */
   readonly inFlight: number;
 }
 
@@ -44,11 +46,11 @@ export class ConcurrencyLimit {
   readonly #onChange: (limit: number) => void;
   readonly #latency: LatencyLimit | undefined;
   readonly #now: () => number;
-  /** Those who wait, in the order of their coming; nobody does while a slot is free. */
-  readonly #line = new Set<(slot: Slot) => void>();
-  /** Slots in use, in the order of their taking, that are not overdue; and how many are. */
+  /** Those who wait, in the order of their coming, and whether for a measure; nobody does while a slot is free for it. */
+  readonly #line = new Map<(slot: Slot) => void, boolean>();
+  /** Slots of measures in use, in the order of their taking, that are not overdue; and how many others are in use. */
   readonly #timely = new Set<Slot>();
-  #overdue = 0;
+  #others = 0;
   #patience: NodeJS.Timeout | undefined;
   #limit: number;
   #decreases = 0;
@@ -69,31 +71,32 @@ export class ConcurrencyLimit {
     return this.#limit;
   }
 
-  /** Takes a slot if one is free; it is given back by `release`. */
-  tryAcquire(): Slot | undefined {
-    if (this.#timely.size + this.#overdue >= this.#limit) return undefined;
-    if (this.#latency !== undefined && this.#timely.size >= this.#latency.limit && !this.#findOverdue()) {
-      return undefined;
-    }
-    const slot = { decreases: this.#decreases, takenAt: this.#now(), inFlight: this.#timely.size + 1 };
-    this.#timely.add(slot);
+  /** Takes a slot if one is free for such a request; it is given back by `release`. See {@link Slot.isMeasure}. */
+  tryAcquire(isMeasure = false): Slot | undefined {
+    if (this.#isFull()) return undefined;
+    const bounds = isMeasure ? this.#latency : undefined;
+    if (bounds !== undefined && this.#timely.size >= bounds.limit && !this.#findOverdue()) return undefined;
+    const inFlight = this.#timely.size + 1;
+    const slot = { decreases: this.#decreases, takenAt: this.#now(), isMeasure, inFlight };
+    if (isMeasure) this.#timely.add(slot);
+    else this.#others++;
     return slot;
   }
 
   /**
-   * Takes a slot when it is this caller's turn; it is given back by `release`.
+   * Takes a slot when it is this caller's turn; it is given back by `release`. See {@link Slot.isMeasure}.
    * @throws the signal's reason, as soon as it is aborted; no slot is taken then
    */
-  async acquire(signal?: AbortSignal): Promise<Slot> {
+  async acquire(signal?: AbortSignal, isMeasure = false): Promise<Slot> {
     signal?.throwIfAborted();
-    const free = this.tryAcquire();
+    const free = this.tryAcquire(isMeasure);
     if (free !== undefined) return free;
     const { promise, resolve, reject } = Promise.withResolvers<Slot>();
     const abort = (): void => {
       // Who has been given a slot already is told of the abort by whatever the slot is for, and gives it back.
       if (this.#line.delete(resolve)) reject(signal?.reason as Error);
     };
-    this.#line.add(resolve);
+    this.#line.set(resolve, isMeasure);
     this.#awaitOverdue();
     signal?.addEventListener('abort', abort);
     try {
@@ -103,20 +106,19 @@ export class ConcurrencyLimit {
     }
   }
 
-  /**
-   * Gives a slot back, and says what came of the request that it was taken for.
-   * @param isMeasure whether its latency says something of the server's load
-   */
-  release(slot: Slot, verdict: Verdict, isMeasure = false): void {
-    if (!this.#timely.delete(slot)) this.#overdue--;
-    else if (isMeasure && verdict === 'accepted') {
-      this.#latency?.observe(this.#now() - slot.takenAt, slot.inFlight);
-    }
+  /** Gives a slot back, and says what came of the request that it was taken for. */
+  release(slot: Slot, verdict: Verdict): void {
+    if (!this.#timely.delete(slot)) this.#others--;
+    else if (verdict === 'accepted') this.#latency?.observe(this.#now() - slot.takenAt, slot.inFlight);
     if (slot.decreases === this.#decreases) {
       if (verdict === 'throttled') this.#decrease();
       else if (verdict === 'accepted' && this.#limit < this.#max) this.#increase();
     }
     if (this.#line.size > 0) this.#admit();
+  }
+
+  #isFull(): boolean {
+    return this.#timely.size + this.#others >= this.#limit;
   }
 
   #decrease(): void {
@@ -137,15 +139,15 @@ export class ConcurrencyLimit {
   }
 
   #admit(): void {
-    for (const give of this.#line) {
-      const slot = this.tryAcquire();
-      if (slot === undefined) {
-        this.#awaitOverdue();
-        return;
-      }
+    for (const [give, isMeasure] of this.#line) {
+      if (this.#isFull()) break;
+      const slot = this.tryAcquire(isMeasure);
+      // Latency holds up measures only.
+      if (slot === undefined) continue;
       this.#line.delete(give);
       give(slot);
     }
+    if (this.#line.size > 0) this.#awaitOverdue();
   }
 
   /** Whether any slot has become overdue, which leaves room for another request. */
@@ -155,7 +157,7 @@ export class ConcurrencyLimit {
     for (const slot of this.#timely) {
       if (slot.takenAt > takenBefore) break;
       this.#timely.delete(slot);
-      this.#overdue++;
+      this.#others++;
       found = true;
     }
     return found;

@@ -147,21 +147,20 @@ export class Transport {
 
   /** Sends a request once when fewer are in flight than the server bears. */
   async #sendInTurn(request: Request): Promise<CollectedResponse> {
-    const slot = this.#limit.tryAcquire() ?? (await this.#waitForSlot(request));
+    const slot = this.#limit.tryAcquire(isMeasure(request)) ?? (await this.#waitForSlot(request));
     let verdict: Verdict = 'unknown';
     try {
       const response = await this.#send(request, this.#bounded);
       verdict = verdictOf(response.statusCode);
       return response;
     } finally {
-      // How long a read takes depends on how much there is to read.
-      this.#limit.release(slot, verdict, request.method !== 'GET');
+      this.#limit.release(slot, verdict);
     }
   }
 
   async #waitForSlot(request: Request): Promise<Slot> {
     try {
-      return await this.#limit.acquire(request.signal);
+      return await this.#limit.acquire(request.signal, isMeasure(request));
     } catch (aborted) {
       throw new ConnectionError(describe(request), aborted);
     }
@@ -288,6 +287,11 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined
 function verdictOf(status: number): Verdict {
   if (status === 429) return 'throttled';
   return status === 401 || status >= 500 ? 'unknown' : 'accepted';
+}
+
+/** How long a read takes depends on how much there is to read; a write says how busy the server is. */
+function isMeasure({ method }: Request): boolean {
+  return method !== 'GET';
 }
 
 function describe(request: Request): string {

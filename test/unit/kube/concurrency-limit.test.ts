@@ -10,15 +10,15 @@ import { requestObserver } from '../../../src/observability/observers.ts';
 /** Resolves when all that is due without I/O or timers has run. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-function take(limit: ConcurrencyLimit): Slot {
-  const slot = limit.tryAcquire();
+function take(limit: ConcurrencyLimit, isMeasure = false): Slot {
+  const slot = limit.tryAcquire(isMeasure);
   assert.ok(slot !== undefined, 'expected a free slot');
   return slot;
 }
 
 /** Takes all slots that are free, and counts them. */
-function takeAll(limit: ConcurrencyLimit): number {
-  for (let count = 0; ; count++) if (limit.tryAcquire() === undefined) return count;
+function takeAll(limit: ConcurrencyLimit, isMeasure = false): number {
+  for (let count = 0; ; count++) if (limit.tryAcquire(isMeasure) === undefined) return count;
 }
 
 function releaseNew(limit: ConcurrencyLimit, verdict: Verdict, times = 1): void {
@@ -143,58 +143,70 @@ describe('ConcurrencyLimit', () => {
     });
 
     it('gives no more slots than the lesser of the two', () => {
-      assert.equal(takeAll(limit), FEW);
+      assert.equal(takeAll(limit, true), FEW);
       const small = new ConcurrencyLimit(2, { latency });
-      assert.equal(takeAll(small), 2);
+      assert.equal(takeAll(small, true), 2);
     });
 
     it('tells it of requests that are measures and were accepted, with how many were in flight', () => {
       const told: [ms: number, inFlight: number][] = [];
       latency.observe = (...sample) => told.push(sample);
-      const slots = Array.from({ length: 3 }, () => take(limit));
+      const slots = Array.from({ length: 3 }, () => take(limit, true));
       for (const [index, slot] of slots.entries()) {
         now += 10;
-        limit.release(slot, index === 1 ? 'unknown' : 'accepted', true);
+        limit.release(slot, index === 1 ? 'unknown' : 'accepted');
       }
       limit.release(take(limit), 'accepted');
-      limit.release(take(limit), 'throttled', true);
+      limit.release(take(limit, true), 'throttled');
       assert.deepEqual(told, [
         [10, 1],
         [30, 3],
       ]);
     });
 
+    it('does not hold up others than measures, nor these behind them', async () => {
+      takeAll(limit, true);
+      let isServed = false;
+      void limit.acquire(undefined, true).then(() => (isServed = true));
+      const read = take(limit);
+      assert.equal(takeAll(limit), 24 - FEW - 1);
+      const behind = limit.acquire();
+      limit.release(read, 'unknown');
+      await behind;
+      assert.equal(isServed, false);
+    });
+
     it('gives the place of one that takes a second to another, up to its own limit', () => {
       const told: number[] = [];
       latency.observe = (ms) => told.push(ms);
-      const hanging = Array.from({ length: FEW }, () => take(limit));
+      const hanging = Array.from({ length: FEW }, () => take(limit, true));
       now = 999;
-      assert.equal(limit.tryAcquire(), undefined);
-      for (now = 1_000; now < 6_000; now += 1_000) assert.equal(takeAll(limit), FEW);
-      assert.equal(limit.tryAcquire(), undefined, 'all 24 are in flight');
-      for (const slot of hanging) limit.release(slot, 'accepted', true);
-      assert.equal(takeAll(limit), FEW);
+      assert.equal(limit.tryAcquire(true), undefined);
+      for (now = 1_000; now < 6_000; now += 1_000) assert.equal(takeAll(limit, true), FEW);
+      assert.equal(limit.tryAcquire(true), undefined, 'all 24 are in flight');
+      for (const slot of hanging) limit.release(slot, 'accepted');
+      assert.equal(takeAll(limit, true), FEW);
       assert.deepEqual(told, [], 'how long it hung says nothing of the load');
     });
 
     it('lets those in who wait when one has taken a second, though nothing else happens', async () => {
       limit = new ConcurrencyLimit(24, { latency });
-      takeAll(limit);
+      takeAll(limit, true);
       const started = performance.now();
-      await limit.acquire();
+      await limit.acquire(undefined, true);
       const waitedMs = performance.now() - started;
       assert.ok(waitedMs > 900 && waitedMs < 2_000, `${waitedMs} ms`);
     });
 
     it('lets those in who wait when latency lets it grow', async () => {
-      const waiting = Array.from({ length: 60 }, () => limit.acquire());
+      const waiting = Array.from({ length: 60 }, () => limit.acquire(undefined, true));
       let served = 0;
       for (const slot of waiting) void slot.then(() => served++);
       await settled();
       assert.equal(served, FEW);
       for (const slot of waiting.slice(0, 40)) {
         now++;
-        limit.release(await slot, 'accepted', true);
+        limit.release(await slot, 'accepted');
       }
       await settled();
       assert.ok(latency.limit > FEW);
