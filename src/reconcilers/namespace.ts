@@ -56,9 +56,12 @@ export class NamespaceReconciler {
       return DONE;
     }
     const leftovers = secondLook.leftovers(namespace);
-    await Promise.all(leftovers.map((child) => writer.refresh(name, child.name)));
+    if (leftovers.length > 0) {
+      await Promise.all(leftovers.map((child) => writer.refresh(name, child.name)));
+      secondLook.lookedAt(namespace);
+      return this.reconcile(name, addedAt);
+    }
     secondLook.lookedAt(namespace);
-    if (leftovers.length > 0) return this.reconcile(name, addedAt);
     const live = caches.networkPolicies.inNamespace(name);
     const plans: Plan[] = [];
     for (const policy of caches.policies.values()) {

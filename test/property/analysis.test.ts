@@ -8,11 +8,14 @@ import { connections, type Connection, type ConnectionOptions } from '../../src/
 import { allowedPorts, type Endpoint } from '../../src/analysis/evaluate.ts';
 import { explain } from '../../src/analysis/explain.ts';
 import { addressEndpoint, knownAddresses, podEndpoint, readModel, type Model } from '../../src/analysis/model.ts';
-import { PortSet, PROTOCOLS, type PortsJSON } from '../../src/analysis/port-set.ts';
+import { PortSet, PROTOCOLS, type PortsJSON, type Protocol } from '../../src/analysis/port-set.ts';
 import { PROFILES, type ProfileName } from '../../src/analysis/profiles.ts';
 import { addressTarget, decide, internetTarget, workloadTarget, type Target } from '../../src/analysis/verdict.ts';
+import type { BaselinePolicy } from '../../src/api/baselinepolicy.ts';
+import { childrenOf, wantedChildren } from '../../src/cli/input/children.ts';
 import { bits, bruteForceAllows, type BruteEnd } from '../support/brute-force.ts';
 import { ADDRESSES, clusters, INTERESTING_PORTS, ipBlock, policies } from '../support/cluster-arbitraries.ts';
+import { workload } from '../support/cluster-fixtures.ts';
 import { frozen } from '../support/fixtures.ts';
 
 const options: fc.Arbitrary<Required<Omit<ConnectionOptions, 'cutAt'>>> = fc.record({
@@ -205,6 +208,133 @@ function endpoint(model: Model, end: BruteEnd, of: Required<Omit<ConnectionOptio
   if (typeof end === 'string') return addressEndpoint([parseAddress(end)]);
   return podEndpoint(model.cluster, end, of.ipBlockMatchesPods ? knownAddresses(end) : []);
 }
+
+describe('connections of what a BaselinePolicy renders, for any of its rules', () => {
+  const TEAM = 'team';
+  const ENDS: readonly BruteEnd[] = [
+    ...['team/web', 'team/db', 'other/app', 'monitoring/prometheus', 'ingress/nginx', 'ingress/other'].map((id) =>
+      workload(id),
+    ),
+    workload('kube-system/coredns', { labels: { 'k8s-app': 'kube-dns' } }),
+    workload('kube-system/cache', { labels: { 'k8s-app': 'node-local-dns' } }),
+    workload('kube-system/proxy'),
+    // The internet, of which the second is an exception; a private address; DNS and the API server.
+    ...['8.8.8.8', '9.9.9.9', '10.1.2.3', '169.254.20.10', '10.96.0.10', '172.16.0.1', '10.96.0.1'],
+  ];
+  const PORTS: readonly (readonly [Protocol, number])[] = [
+    ['UDP', 53],
+    ['TCP', 53],
+    ['TCP', 80],
+    ['TCP', 443],
+    ['TCP', 6443],
+    ['TCP', 9090],
+  ];
+  const ports = (port: number): fc.Arbitrary<{ ports?: { port: number }[] }> =>
+    fc.constantFrom({}, { ports: [{ port }] });
+  const choices = fc.record({
+    deny: fc.subarray<'Ingress' | 'Egress'>(['Ingress', 'Egress']),
+    dns: fc.boolean(),
+    monitoring: fc.option(ports(9090)),
+    sameNamespace: fc.boolean(),
+    apiServer: fc.boolean(),
+    ingressController: fc.option(ports(80)),
+    external: fc.option(ports(443)),
+  });
+  type Choices = typeof choices extends fc.Arbitrary<infer T> ? T : never;
+
+  function clusterOf(chosen: Choices): Cluster {
+    const { deny, dns, monitoring, sameNamespace, apiServer, ingressController, external } = chosen;
+    const controller = {
+      namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'ingress' } },
+      podSelector: { matchLabels: { app: 'nginx' } },
+    };
+    const policy: BaselinePolicy = {
+      metadata: { name: 'base' },
+      spec: {
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': TEAM } },
+        rules: {
+          defaultDeny: { enabled: deny.length > 0, policyTypes: deny },
+          allowDNS: { enabled: dns },
+          allowMonitoring: { enabled: monitoring !== null, ...monitoring },
+          allowSameNamespace: { enabled: sameNamespace },
+          allowKubeAPIServer: { enabled: apiServer },
+          allowIngressController: { enabled: ingressController !== null, from: [controller], ...ingressController },
+          allowExternalEgress: { enabled: external !== null, except: ['9.9.9.0/24'], ...external },
+        },
+      },
+    };
+    const workloads = ENDS.filter((end) => typeof end !== 'string');
+    const namespaces = new Map(workloads.map(({ namespace }) => [namespace, {}]));
+    const discovered = {
+      kubeDNSClusterIPs: ['10.96.0.10'],
+      apiServerClusterIPs: ['10.96.0.1'],
+      apiServerEndpoints: [{ addresses: ['172.16.0.1'], ports: [{ protocol: 'TCP' as const, port: 6443 }] }],
+    };
+    const { wanted, problems } = wantedChildren([policy], namespaces, discovered, []);
+    assert.deepEqual(problems, []);
+    return { namespaces, workloads, policies: wanted.flatMap((one) => childrenOf(one)) };
+  }
+
+  /** What the rules are documented to mean, for a connection that begins or ends in the namespace. */
+  function isMeant(
+    chosen: Choices,
+    source: BruteEnd,
+    destination: BruteEnd,
+    protocol: Protocol,
+    port: number,
+  ): boolean {
+    const { deny, dns, monitoring, sameNamespace, apiServer, ingressController, external } = chosen;
+    const [from, to] = [source, destination].map((end) =>
+      typeof end === 'string' ? end : `${end.namespace}/${end.name}`,
+    );
+    const isWithin = [from, to].every((end) => end?.startsWith(`${TEAM}/`));
+    const has = (rule: { ports?: { port: number }[] } | null, of: boolean): boolean =>
+      rule !== null && of && (rule.ports === undefined || (protocol === 'TCP' && rule.ports[0]?.port === port));
+    const leaves = (): boolean => {
+      const isClosed = deny.includes('Egress') || dns || sameNamespace || apiServer || external !== null;
+      const servers = ['kube-system/coredns', 'kube-system/cache', '169.254.20.10', '10.96.0.10'];
+      return (
+        !isClosed ||
+        (dns && port === 53 && servers.includes(to ?? '')) ||
+        (sameNamespace && isWithin) ||
+        (apiServer && ['172.16.0.1 6443/TCP', '10.96.0.1 443/TCP'].includes(`${to ?? ''} ${port}/${protocol}`)) ||
+        has(external, to === '8.8.8.8')
+      );
+    };
+    const enters = (): boolean => {
+      const isClosed = deny.includes('Ingress') || monitoring !== null || sameNamespace || ingressController !== null;
+      return (
+        !isClosed ||
+        (sameNamespace && isWithin) ||
+        has(monitoring, from === 'monitoring/prometheus') ||
+        has(ingressController, from === 'ingress/nginx')
+      );
+    };
+    return (!from?.startsWith(`${TEAM}/`) || leaves()) && (!to?.startsWith(`${TEAM}/`) || enters());
+  }
+
+  it('are what its rules mean', () => {
+    fc.assert(
+      fc.property(choices, (chosen) => {
+        const list = [...connections(readModel(clusterOf(chosen)))];
+        for (const source of ENDS) {
+          for (const destination of ENDS) {
+            if (source === destination || (typeof source === 'string' && typeof destination === 'string')) continue;
+            const [entry] = entriesOf(list, source, destination);
+            for (const [protocol, port] of PORTS) {
+              assert.equal(
+                hasPort(entry?.connections ?? [], protocol, port),
+                isMeant(chosen, source, destination, protocol, port),
+                `${show(source)} -> ${show(destination)} ${port}/${protocol}`,
+              );
+            }
+          }
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
 
 describe('decide, for any cluster', function () {
   this.timeout(120_000);
