@@ -108,12 +108,14 @@ describe('operator with nothing to do', function () {
       'create later/base.allow-monitoring',
       'create later/base.default-deny',
     ]);
-    // The others tell of these four: the status, and events of the drift.
+    // The others tell of these four, the status and events of the drift; and whether the child went with its namespace.
     const others = requests.filter((request) => !children.includes(request));
     assert.deepEqual([...new Set(others.map(({ verb, objectRef }) => `${verb} ${objectRef?.resource ?? ''}`))].sort(), [
       'create events',
+      'get namespaces',
       'patch baselinepolicies',
     ]);
+    assert.equal(others.filter(({ verb }) => verb === 'get').length, 1);
     const [firstChild] = children;
     for (const { requestURI, requestReceivedTimestamp } of others) {
       assert.ok(requestReceivedTimestamp > (firstChild?.requestReceivedTimestamp ?? ''), requestURI);
