@@ -138,11 +138,18 @@ export type ChaosTally = Record<keyof ChaosRates, number>;
 const NOTICEABLE = EVENT_FAULTS.filter((fault) => fault !== 'lose');
 
 /**
+ * Faults of the watches of one resource after which the next one is left alone. A client waits twice as long after each
+ * failure in a row: without an end to them it would be right to do nothing for minutes, and nothing could be expected.
+ */
+const MOST_IN_A_ROW = 4;
+
+/**
  * Random faults of all kinds that a client can notice, the same for the same seed: what happens to a request depends on
  * the seed, the request and how often it came before, not on the order among different requests. Counts in `made`.
  */
 export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Intercept {
   const seen = new Map<string, number>();
+  const inARow = new Map<string, number>();
   const draw = (key: string): ((below: number) => number) => {
     const nth = (seen.get(key) ?? 0) + 1;
     seen.set(key, nth);
@@ -158,17 +165,26 @@ export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Interc
     const resource = resourceOf(request);
     if (resource === 'leases') return 'pass';
     const watch = isWatch(request);
+    if (watch && (inARow.get(resource) ?? 0) >= MOST_IN_A_ROW) {
+      inARow.set(resource, 0);
+      return 'pass';
+    }
+    const count = (): void => {
+      inARow.set(resource, (inARow.get(resource) ?? 0) + 1);
+    };
     const random = draw(`${request.method} ${request.url.pathname} ${watch}`);
     const hit = random(1000) < 1000 * (watch ? rates.watches : rates.requests);
     if (watch) {
       if (hit) {
         made.watches++;
+        count();
         return pick<Fault>([expired(), 'reset', refusal(503, 'ServiceUnavailable')], random);
       }
       return faultyWatch(() => {
         const event = draw(`${resource} event`);
         if (event(1000) >= 1000 * rates.events) return undefined;
         made.events++;
+        count();
         return pick(NOTICEABLE, event);
       });
     }
