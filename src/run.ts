@@ -1,5 +1,6 @@
 import type { Options } from './config.ts';
-import { KubeconfigError, type ClusterAccess } from './kube/kubeconfig.ts';
+import { KubeconfigError } from './kube/kubeconfig-error.ts';
+import type { ClusterAccess } from './kube/kubeconfig.ts';
 import { ListenError } from './observability/http.ts';
 import { createLogger } from './observability/log.ts';
 import { Metrics } from './observability/metrics.ts';

@@ -1,4 +1,5 @@
-import { KubeconfigError, loadClusterAccess, type ClusterAccess, type RequestHeaders } from './kubeconfig.ts';
+import { KubeconfigError } from './kubeconfig-error.ts';
+import { loadClusterAccess, type ClusterAccess, type RequestHeaders } from './kubeconfig.ts';
 
 /** What the process prints: all that can be known of the credentials now, as JSON. */
 export type ClusterAccessReply =

@@ -3,7 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { ClusterAccessReply } from './cluster-access-process.ts';
-import { KubeconfigError, loadClusterAccess, type ClusterAccess, type RequestHeaders } from './kubeconfig.ts';
+import { KubeconfigError } from './kubeconfig-error.ts';
+import { loadClusterAccess, type ClusterAccess, type RequestHeaders } from './kubeconfig.ts';
 
 const PROCESS = fileURLToPath(new URL('./cluster-access-process.ts', import.meta.url));
 

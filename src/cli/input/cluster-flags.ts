@@ -1,5 +1,5 @@
 import type { Options } from 'yargs';
-import type { KubeconfigOverrides } from '../../kube/kubeconfig.ts';
+import type { KubeconfigOverrides } from '../../kube/kubeconfig-overrides.ts';
 import type { Flags } from '../command.ts';
 import { UsageError } from '../errors.ts';
 

@@ -1,9 +1,6 @@
-import {
-  KubeconfigError,
-  loadContextAccess,
-  type ContextAccess,
-  type KubeconfigOverrides,
-} from '../../kube/kubeconfig.ts';
+import { KubeconfigError } from '../../kube/kubeconfig-error.ts';
+import type { KubeconfigOverrides } from '../../kube/kubeconfig-overrides.ts';
+import { loadContextAccess, type ContextAccess } from '../../kube/kubeconfig.ts';
 import type { Flags } from '../command.ts';
 import { InputError } from '../errors.ts';
 import { givenClusterFlags } from './cluster-flags.ts';

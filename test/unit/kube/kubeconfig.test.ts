@@ -3,12 +3,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { stringify } from 'yaml';
-import {
-  KubeconfigError,
-  loadClusterAccess,
-  loadContextAccess,
-  type KubeconfigOverrides,
-} from '../../../src/kube/kubeconfig.ts';
+import { KubeconfigError } from '../../../src/kube/kubeconfig-error.ts';
+import type { KubeconfigOverrides } from '../../../src/kube/kubeconfig-overrides.ts';
+import { loadClusterAccess, loadContextAccess } from '../../../src/kube/kubeconfig.ts';
 
 describe('loadClusterAccess', () => {
   let folder: string;
