@@ -1,4 +1,5 @@
-import { changesThatTurn, type Change } from './change.ts';
+import type { Change } from './change.ts';
+import { changesThatTurn } from './proposal.ts';
 import { isolatingPolicies, matchesPeer, resolvePorts, type Endpoint } from './evaluate.ts';
 import type { Model } from './model.ts';
 import type { Direction, Peer, PodPeer, Policy, Rule } from './policy.ts';
