@@ -31,6 +31,7 @@ describe('Transport and KubeClient', function () {
   let client: KubeClient;
   let observed: [method: string, resource: string, code: number | '<error>', seconds: number][];
   let limits: number[];
+  let latencyLimits: number[];
   let namespaces = 0;
 
   before(async () => {
@@ -57,6 +58,7 @@ describe('Transport and KubeClient', function () {
 
   function open(options: { access?: ClusterAccess; connections?: number; timeoutMs?: number }): void {
     limits = [];
+    latencyLimits = [];
     transport = new Transport({
       access,
       userAgent: 'agent/1.2.3',
@@ -65,7 +67,7 @@ describe('Transport and KubeClient', function () {
       observer: {
         observeRequest: (...measure) => observed.push(measure),
         observeConcurrencyLimit: (limit) => limits.push(limit),
-        observeLatencyLimit: () => undefined,
+        observeLatencyLimit: (limit) => latencyLimits.push(limit),
       },
       ...options,
     });
@@ -242,6 +244,65 @@ describe('Transport and KubeClient', function () {
       controller.abort();
       await assert.rejects(listed, ConnectionError);
       await assert.rejects(timed, ConnectionError);
+    });
+  });
+
+  describe('when more requests in flight make the server slower', () => {
+    const max = 24;
+
+    /** Writes to a server that takes a time for each of them which depends on how many it has in hand. */
+    async function write(count: number, latencyMs: (inFlight: number) => number): Promise<{ peak: number }> {
+      await reopen({ connections: max });
+      const namespace = await newNamespace();
+      let inFlight = 0;
+      let peak = 0;
+      proxy.intercept = async () => {
+        peak = Math.max(peak, ++inFlight);
+        await delay(latencyMs(inFlight));
+        inFlight--;
+        return 'pass' as const;
+      };
+      await Promise.all(
+        Array.from({ length: count }, (_, index) =>
+          client.create(RESOURCES.networkPolicies, policyBody(`written-${index}`, namespace), namespace),
+        ),
+      );
+      return { peak };
+    }
+
+    it('keeps few writes in flight where more are no faster', async () => {
+      // Ten milliseconds of work for each, one after the other.
+      const { peak } = await write(300, (inFlight) => 10 * inFlight);
+      assert.equal(latencyLimits[0], 4);
+      assert.ok(peak <= 12, `expected at most 12 in flight, got ${peak}`);
+      assert.equal(peak, Math.max(...latencyLimits));
+      assert.deepEqual(limits, [max], 'the server refused none');
+    });
+
+    it('sends as many as it may where each takes as long as before', async () => {
+      const { peak } = await write(500, () => 40);
+      assert.equal(peak, max);
+      assert.equal(Math.max(...latencyLimits), max);
+    });
+
+    it('holds up no read', async () => {
+      await reopen({ connections: max });
+      const namespace = await newNamespace();
+      const held = Promise.withResolvers<'pass'>();
+      proxy.intercept = ({ method }) => (method === 'GET' ? 'pass' : held.promise);
+      const writes = Array.from({ length: 10 }, (_, index) =>
+        client.create(RESOURCES.networkPolicies, policyBody(`held-${index}`, namespace), namespace),
+      );
+      await eventually(() => {
+        assert.equal(proxy.requests.length, 4);
+      });
+      await getDefault();
+      assert.deepEqual(
+        proxy.requests.map(({ method }) => method),
+        ['POST', 'POST', 'POST', 'POST', 'GET'],
+      );
+      held.resolve('pass');
+      await Promise.all(writes);
     });
   });
 
