@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { format, inspect } from 'node:util';
+import { format } from 'node:util';
 import Mocha from 'mocha';
 
 /** Counts of a run of tests, as `coverage/NAME.results.json` holds them. */
@@ -24,7 +24,7 @@ export default class TestReporter extends Mocha.reporters.Spec {
     this.#name = name ?? 'tests';
     // A run of an hour tells at once what is wrong, and also when it is ended before its summary.
     runner.on(Mocha.Runner.constants.EVENT_TEST_FAIL, (_test: Mocha.Test, error: Error) => {
-      Mocha.reporters.Base.consoleLog('%s', inspect(error).replace(/^/gm, '      '));
+      Mocha.reporters.Base.consoleLog('%s', textOf(error).replace(/^/gm, '      '));
     });
   }
 
@@ -44,4 +44,10 @@ export default class TestReporter extends Mocha.reporters.Spec {
     writeFileSync(join(FOLDER, `${this.#name}.summary.txt`), summary);
     writeFileSync(join(FOLDER, `${this.#name}.results.json`), `${JSON.stringify(results)}\n`);
   }
+}
+
+/** An error with what caused it, as far as it still has that: between processes a cause is lost. */
+function textOf({ stack, message, cause }: Error): string {
+  const text = stack ?? message;
+  return cause instanceof Error ? `${text}\ncaused by ${textOf(cause)}` : text;
 }

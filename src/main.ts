@@ -30,7 +30,8 @@ async function main(): Promise<number> {
   try {
     // The credentials are read by a process of its own, while this one loads all the rest.
     const access = readClusterAccess(options.kubeconfig, process.env);
-    access.catch(() => undefined); // whoever awaits it is told
+    // Whoever awaits it is told of its failure, and that may come before somebody does.
+    access.catch(() => undefined);
     const { run } = await import('./run.ts');
     return await run(options, access, ownNamespace);
   } finally {

@@ -31,8 +31,12 @@ describe('A storm of namespaces that are created, deleted and created again', fu
     oracle = await Oracle.start(demo.kube, LAG_MS);
   });
 
+  /** Watches that a test holds back, by resource; each is let go at its end, also when it fails. */
+  let veils = new Map<string, PromiseWithResolvers<unknown>>();
+
   afterEach(() => {
     demo.proxy.intercept = () => 'pass';
+    for (const veil of veils.values()) veil.resolve(undefined);
   });
 
   after(async () => {
@@ -218,15 +222,15 @@ describe('A storm of namespaces that are created, deleted and created again', fu
       const run = demo.name('veiled');
       const [namespace = ''] = await demo.settled(run, 2);
       const { uid } = (await demo.kube.namespaces.get(namespace)).metadata;
-      const unveiled = new Map(hidden.map((resource) => [resource as string, Promise.withResolvers<unknown>()]));
+      veils = new Map(hidden.map((resource) => [resource as string, Promise.withResolvers<unknown>()]));
       const late = new Set<string>();
       demo.proxy.intercept = (request) => {
         const resource = resourceOf(request);
-        if (!isWatch(request) || !unveiled.has(resource)) return 'pass';
+        if (!isWatch(request) || !veils.has(resource)) return 'pass';
         return {
           editLine: async (line) => {
             if (line.includes(namespace)) late.add(resource);
-            await unveiled.get(resource)?.promise;
+            await veils.get(resource)?.promise;
             return line;
           },
         };
@@ -248,9 +252,9 @@ describe('A storm of namespaces that are created, deleted and created again', fu
       await create(namespace, run);
       assert.notEqual((await demo.kube.namespaces.get(namespace)).metadata.uid, uid);
       // In this order, and the second not before the first has been dealt with.
-      if (unveiled.has('namespaces')) unveiled.get('networkpolicies')?.resolve(undefined);
-      if (unveiled.has('networkpolicies')) await demo.holds(namespace, run);
-      for (const resource of hidden) unveiled.get(resource)?.resolve(undefined);
+      if (veils.has('namespaces')) veils.get('networkpolicies')?.resolve(undefined);
+      if (veils.has('networkpolicies')) await demo.holds(namespace, run);
+      for (const resource of hidden) veils.get(resource)?.resolve(undefined);
       await demo.compliant(run, 2);
       await demo.holds(namespace, run);
       assert.deepEqual(late, new Set(hidden));

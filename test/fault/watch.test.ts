@@ -267,7 +267,7 @@ describe('watches of the operator', () => {
         }
       } catch (error) {
         const faults = runs.flatMap(({ aimed }) => aimed.map(({ target, id }) => `${target.fault} ${id}`));
-        throw new Error(`${name}, SEED=${seed}, faults: ${faults.join('; ')}`, { cause: error });
+        throw new Error(`${name}, SEED=${seed}, faults: ${faults.join('; ')}: ${String(error)}`, { cause: error });
       }
       const complaints = demo.operator.log.slice(logged).filter(({ error }) => String(error).includes(COMPLAINT));
       const complained = new Set(complaints.map(({ resource }) => resource));
