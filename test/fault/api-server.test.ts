@@ -57,6 +57,14 @@ describe('an API server that goes away', function () {
       await workload.tamper();
       await restarts.afterWrites([6], () => workload.moveNamespaces());
       await becomesReady(operator);
+      // A status that could not be written comes with the back-off of its key, later than the children.
+      await eventually(
+        async () => {
+          const { status } = await demo.kube.baselinePolicies.get(run);
+          assert.equal(status?.drift?.healedTotal, sumOfHeals(await demo.drift(run)));
+        },
+        { timeout: RECOVERY_MS },
+      );
       await eventually(() => quiet(demo.proxy, 3_000), { timeout: RECOVERY_MS });
       await assertSameOutcome(demo, oracle, run, clean, { driftTotals: true });
       await restarts.afterWrites([3, 20, 36], () => workload.remove());
@@ -213,6 +221,11 @@ describe('an API server that goes away', function () {
     });
   }
 });
+
+/** How many heals the drift counters of a policy tell of. */
+function sumOfHeals(drift: Readonly<Record<string, number>>): number {
+  return Object.entries(drift).reduce((sum, [labels, count]) => (labels.endsWith(' healed') ? sum + count : sum), 0);
+}
 
 /** Restarts of the API server, by these signals in turn. */
 class Restarts {

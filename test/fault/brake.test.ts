@@ -268,7 +268,7 @@ describe('A selector that suddenly matches nothing', function () {
     await demo.killOperator();
     demo.proxy.intercept = () => 'pass';
     await demo.startOperator();
-    await demo.gone(policy);
+    await demo.gone([policy]);
     assert.equal((await gone(policy)).length, CHILDREN);
     await assertDenyWentFirst(policy, namespaces);
 

@@ -77,7 +77,7 @@ describe('any sequence of BaselinePolicies', function () {
       await kube.baselinePolicies.merge(metadata.name, { metadata: { finalizers: null } });
       if (metadata.deletionTimestamp === undefined) await kube.baselinePolicies.delete(metadata.name);
     }
-    await demo.gone(...POLICIES);
+    await demo.gone(POLICIES);
     for (const { metadata } of await kube.networkPolicies().list()) {
       await kube.networkPolicies(metadata.namespace).delete(metadata.name);
     }

@@ -328,7 +328,7 @@ describe('a write of the operator that somebody else overtakes', function () {
     );
     endRace();
     assert.equal(lost.status, 409);
-    await demo.gone('release');
+    await demo.gone(['release']);
   });
 });
 

@@ -259,18 +259,19 @@ export class Demo {
     const { baselinePolicies } = this.kube;
     const names = policies.length > 0 ? policies : (await baselinePolicies.list()).map(({ metadata }) => metadata.name);
     await Promise.all(names.map((name) => baselinePolicies.delete(name)));
-    await this.gone(...names);
+    // A cap, not a promise: operators of some tests have thousands of objects to deal with.
+    await this.gone(names, { timeout: 60_000 });
   }
 
   /** Resolves when none of these BaselinePolicies is left. */
-  async gone(...policies: readonly string[]): Promise<void> {
+  async gone(policies: readonly string[], options: EventuallyOptions = {}): Promise<void> {
     await eventually(async () => {
       const left = (await this.kube.baselinePolicies.list()).map(({ metadata }) => metadata.name);
       assert.deepEqual(
         left.filter((name) => policies.includes(name)),
         [],
       );
-    });
+    }, options);
   }
 
   /** The drift counters of a policy that are not 0: by `<rule> <reason> <action>`. */

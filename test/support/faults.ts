@@ -138,8 +138,9 @@ export type ChaosTally = Record<keyof ChaosRates, number>;
 const NOTICEABLE = EVENT_FAULTS.filter((fault) => fault !== 'lose');
 
 /**
- * Faults of the watches of one resource after which the next one is left alone. A client waits twice as long after each
- * failure in a row: without an end to them it would be right to do nothing for minutes, and nothing could be expected.
+ * Faults of the lists and watches of one resource after which they are left alone until a watch stands. A client waits
+ * twice as long after each failure in a row: without an end to them it would be right to do nothing for minutes, and
+ * nothing could be expected.
  */
 const MOST_IN_A_ROW = 4;
 
@@ -165,8 +166,8 @@ export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Interc
     const resource = resourceOf(request);
     if (resource === 'leases') return 'pass';
     const watch = isWatch(request);
-    if (watch && (inARow.get(resource) ?? 0) >= MOST_IN_A_ROW) {
-      inARow.set(resource, 0);
+    if ((watch || isList(request)) && (inARow.get(resource) ?? 0) >= MOST_IN_A_ROW) {
+      if (watch) inARow.set(resource, 0);
       return 'pass';
     }
     const count = (): void => {
@@ -190,6 +191,7 @@ export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Interc
     }
     if (!hit) return 'pass';
     made.requests++;
+    if (isList(request)) count();
     const faults: Fault[] = [
       'reset',
       'lose-answer',

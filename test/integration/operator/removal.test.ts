@@ -123,7 +123,7 @@ describe('Removal', function () {
     });
     await released(namespace, before);
     await removeOrphanFinalizer(policy);
-    await demo.gone(policy);
+    await demo.gone([policy]);
     await released(namespace, before);
   });
 
@@ -138,7 +138,7 @@ describe('Removal', function () {
     }
     await removeOrphanFinalizer(policy);
     demo.operator.signal('SIGCONT');
-    await demo.gone(policy);
+    await demo.gone([policy]);
     await released(namespace, before);
   });
 });
