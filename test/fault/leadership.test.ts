@@ -98,6 +98,7 @@ describe('a leader that is stopped or cut off', function () {
       await leads(other);
       const writesBefore = old.proxy.requests.length;
       const linesBefore = old.operator.log.length;
+      const otherLinesBefore = other.operator.log.length;
       const { leaseTransitions } = await lease();
 
       // Now nobody but the former leader could heal, and it sees the drift as soon as it runs again.
@@ -121,7 +122,9 @@ describe('a leader that is stopped or cut off', function () {
       other.operator.signal('SIGCONT');
 
       await deleting;
-      await endsAsClean(workload.run);
+      // On a busy machine it may have been stopped past its renew deadline; then it leads anew, of a Lease that is its own.
+      const uncountedDrift = other.operator.log.slice(otherLinesBefore).some(({ msg }) => msg === 'Lost leadership');
+      await endsAsClean(workload.run, { uncountedDrift });
       assert.deepEqual(changesSince(old, writesBefore), []);
       assert.deepEqual((await lease()).leaseTransitions, leaseTransitions);
       const said = old.operator.log.slice(linesBefore).map(({ msg }) => msg);
