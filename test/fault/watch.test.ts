@@ -280,7 +280,11 @@ describe('watches of the operator', () => {
     /** Fails unless the next list told the operator what it had missed, in time, and it acted on that before another one. */
     function assertTold(run: string, id: string, hitAt: number, step: Lap): void {
       const { requests } = demo.proxy;
-      const lists = requests.filter((request) => request.at > hitAt && isList(request, id.split(' ')[0]));
+      // By their first pages: after enough runs there are more namespaces than fit on one.
+      const lists = requests.filter(
+        (request) =>
+          request.at > hitAt && isList(request, id.split(' ')[0]) && !request.url.searchParams.has('continue'),
+      );
       const [told = Infinity, toldAgain = Infinity] = lists.map(({ at }) => at);
       const took = Math.round(told - hitAt);
       assert.ok(took <= relistWithinMs, `${id}: expected a list within ${relistWithinMs} ms, came after ${took} ms`);
