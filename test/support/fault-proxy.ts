@@ -24,8 +24,12 @@ export interface ProxiedRequest {
 /**
  * What the client gets in place of a line of an answer: this text (an untouched line ends with a newline), and then
  * what comes next, or the regular end of the answer, the end of the connection in its midst, or nothing ever more.
+ * Or the text is held until the next line has gone ahead of it, but no longer than a time in milliseconds.
  */
-export type LineEdit = string | { readonly text: string; readonly then: 'end' | 'break' | 'silence' };
+export type LineEdit =
+  | string
+  | { readonly text: string; readonly then: 'end' | 'break' | 'silence' }
+  | { readonly text: string; readonly holdForMs: number };
 
 /** How a request that reaches an API server fares. */
 export interface Forwarding {
@@ -240,15 +244,22 @@ export class FaultProxy implements AsyncDisposable {
     if (editLine === undefined) {
       for await (const chunk of answer) response.write(chunk);
     } else {
+      const held = new HeldText(response);
       for await (const line of linesOf(answer)) {
         const edit = await editLine(line);
+        if (typeof edit === 'object' && 'holdForMs' in edit) {
+          held.hold(edit.text, edit.holdForMs);
+          continue;
+        }
         response.write(typeof edit === 'string' ? edit : edit.text);
+        held.release();
         if (typeof edit === 'string') continue;
         if (edit.then === 'silence') return;
         if (edit.then === 'break') request.socket.destroySoon();
         else response.end();
         return;
       }
+      held.release();
     }
     response.end();
   }
@@ -279,6 +290,36 @@ export class FaultProxy implements AsyncDisposable {
     for (const { client, inner } of this.#links) {
       if (inner.localPort === request.socket.remotePort) client.resetAndDestroy();
     }
+  }
+}
+
+/** A text of an answer that waits for another one to go ahead of it. */
+class HeldText {
+  readonly #response: ServerResponse;
+  #text = '';
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+    response.once('close', () => {
+      clearTimeout(this.#timer);
+    });
+  }
+
+  /** Holds a text for so many milliseconds at most; one that is held already goes first. */
+  hold(text: string, forMs: number): void {
+    this.release();
+    this.#text = text;
+    this.#timer = setTimeout(() => {
+      this.release();
+    }, forMs);
+  }
+
+  /** Writes what is held, if anything is. */
+  release(): void {
+    clearTimeout(this.#timer);
+    if (this.#text !== '') this.#response.write(this.#text);
+    this.#text = '';
   }
 }
 

@@ -56,7 +56,7 @@ export function expiredEvent(): LineEdit {
  * - `lose`: it never comes, and nobody says so;
  * - `duplicate`: it comes twice;
  * - `delay`: it comes 200 ms late, and so do all that follow;
- * - `reorder`: it comes after the one that follows it;
+ * - `reorder`: it comes after the one that follows it, if one follows soon;
  * - `garble`: it is no JSON any more;
  * - `replace`: it is JSON, but no event;
  * - `cut`: the connection ends in its midst;
@@ -80,23 +80,16 @@ export type EventFault = (typeof EVENT_FAULTS)[number];
 
 /** A way for one watch on which `decide` says what happens to each event. */
 export function faultyWatch(decide: (line: string) => EventFault | undefined): Forwarding {
-  let held = '';
   return {
     editLine: async (line): Promise<LineEdit> => {
-      const before = held;
-      held = '';
       const fault = decide(line);
-      if (fault === 'reorder' && before === '') {
-        held = line;
-        return '';
-      }
       if (fault === 'delay') await delay(EVENT_DELAY_MS);
-      const edit = faultyLine(line, fault);
-      return typeof edit === 'string' ? edit + before : { ...edit, text: edit.text + before };
+      return faultyLine(line, fault);
     },
   };
 }
 
+/** How late an event is that is delayed, or waits for another one to go ahead; milliseconds. */
 const EVENT_DELAY_MS = 200;
 
 function faultyLine(line: string, fault: EventFault | undefined): LineEdit {
@@ -104,6 +97,9 @@ function faultyLine(line: string, fault: EventFault | undefined): LineEdit {
   switch (fault) {
     case 'lose':
       return '';
+    case 'reorder':
+      // The last event of a step would else be lost, until the bookmark of the next minute.
+      return { text: line, holdForMs: EVENT_DELAY_MS };
     case 'duplicate':
       return line + line;
     case 'garble':
