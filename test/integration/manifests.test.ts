@@ -124,7 +124,9 @@ describe('config/default', () => {
 
   it('has the parts that can be applied by themselves, and no more', async () => {
     const parts = await Promise.all(
-      ['crd', 'rbac', 'manager', 'network-policy'].map((part) => kustomize(`config/${part}`)),
+      ['crd', 'rbac', 'manager', 'network-policy', 'admission/tamper-protection'].map((part) =>
+        kustomize(`config/${part}`),
+      ),
     );
     const identities = (list: readonly ManifestObject[]): string[] =>
       list.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`).sort();
@@ -213,7 +215,7 @@ describe('config/default', () => {
   });
 
   it('binds each role of the operator to its ServiceAccount', () => {
-    const bindings = objects.filter(({ kind }) => kind.endsWith('Binding'));
+    const bindings = objects.filter(({ kind }) => kind.endsWith('RoleBinding'));
     const subject = { kind: 'ServiceAccount', name: NAME, namespace: NAMESPACE };
     assert.equal(template.spec.serviceAccountName, NAME);
     assert.deepEqual(
