@@ -29,7 +29,7 @@ endif
 	@$(NODE) hack/run.ts $(ARGS)
 
 .PHONY: test
-test: lint types control-plane-programs ## Run everything: lint, generated files, types, unit, property, integration and fault tests with coverage
+test: lint types control-plane-programs prometheus-programs ## Run everything: lint, generated files, types, unit, property, integration and fault tests with coverage
 	@$(NPM_RUN) test
 
 .PHONY: test-faults
@@ -53,8 +53,17 @@ unit: $(INSTALLED) ## Run unit and property tests
 	@$(NPM_RUN) test:unit
 
 .PHONY: integration
-integration: $(INSTALLED) control-plane-programs ## Run integration tests on a real control plane
+integration: $(INSTALLED) control-plane-programs prometheus-programs ## Run integration tests on a real control plane
 	@$(NPM_RUN) test:integration
+
+.PHONY: test-rules
+test-rules: $(INSTALLED) ## Test the alerts by promtool
+	@hack/prometheus/build.sh promtool
+	@$(NPM_RUN) test:rules
+
+.PHONY: rules
+rules: $(INSTALLED) ## Print the alerts as a file of rules, for Prometheus without its operator
+	@$(NODE) hack/prometheus/rules.ts
 
 .PHONY: control-plane
 control-plane: $(INSTALLED) control-plane-programs ## Run a control plane in the foreground; prints its KUBECONFIG
@@ -107,6 +116,10 @@ clean: ## Remove all that was installed, built or measured
 .PHONY: control-plane-programs
 control-plane-programs:
 	@hack/envtest/build.sh
+
+.PHONY: prometheus-programs
+prometheus-programs:
+	@hack/prometheus/build.sh
 
 $(INSTALLED): package-lock.json
 	@command -v npm >/dev/null || { echo 'make: found no npm; install Node 20 or newer, with npm: https://nodejs.org' >&2; exit 1; }

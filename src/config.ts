@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { BIND_ADDRESS_SYNTAX, parseBindAddress } from './observability/bind-address.ts';
+import { BIND_ADDRESS_SYNTAX, formatBindAddress, parseBindAddress } from './observability/bind-address.ts';
 import type { BindAddress } from './observability/bind-address.ts';
 import { LOG_FORMATS, LOG_LEVELS } from './observability/log-format.ts';
 import type { LogFormat, LogLevel } from './observability/log-format.ts';
@@ -10,6 +10,13 @@ export interface Options {
   readonly kubeconfig: string | undefined;
   /** Undefined: no metrics endpoint. */
   readonly metricsBindAddress: BindAddress | undefined;
+  /** Metrics by HTTPS, to those whom the API server allows; else by plain HTTP, to everybody. */
+  readonly metricsSecure: boolean;
+  /** Folder of the certificate for HTTPS. Undefined: a self-signed one. */
+  readonly metricsCertPath: string | undefined;
+  /** Names of the files in that folder: the certificate and its key, both PEM. */
+  readonly metricsCertName: string;
+  readonly metricsCertKey: string;
   /** Undefined: no health endpoints. */
   readonly healthProbeBindAddress: BindAddress | undefined;
   readonly leaderElect: boolean;
@@ -82,6 +89,7 @@ export function parseFlags(
     const limit = `${factor === 1 ? '' : `${factor} times `}--${FLAGS[shorter].name} (${seconds(short)})`;
     problems.push(`--${FLAGS[longer].name}: expected more than ${limit}, got ${seconds(long)}`);
   }
+  if (problems.length === 0) problems.push(...metricsProblems(values as Options, texts));
   if (problems.length > 0) throw new UsageError(problems);
   // The type of FLAGS ties each parser to its option, and no value is INVALID here.
   return { kind: 'run', options: Object.freeze(values as Options) };
@@ -165,6 +173,10 @@ const BOOLEAN = kind('', 'true or false', (text) => (text === 'true' ? true : te
 
 const PATH = kind('path', 'a path', (text) => (text === '' ? INVALID : text));
 
+const FILE_NAME = kind('name', 'the name of a file, without a folder', (text) =>
+  ['', '.', '..'].includes(text) || text.includes('/') ? INVALID : text,
+);
+
 const BIND_ADDRESS = kind('address', `${BIND_ADDRESS_SYNTAX}, or "0" for none`, (text) =>
   text === '0' ? undefined : (parseBindAddress(text) ?? INVALID),
 );
@@ -219,6 +231,29 @@ const FLAGS: { readonly [K in keyof Options]: FlagFor<Options[K]> } = {
     kind: BIND_ADDRESS,
     default: ':8080',
     help: 'Address of /metrics; 0 switches it off',
+  },
+  metricsSecure: {
+    name: 'metrics-secure',
+    kind: BOOLEAN,
+    default: 'false',
+    help: 'Serve /metrics by HTTPS, to bearer tokens that the API server lets get that path',
+  },
+  metricsCertPath: {
+    name: 'metrics-cert-path',
+    kind: PATH,
+    help: 'Folder of the certificate of --metrics-secure, read again when it changes (default a self-signed one)',
+  },
+  metricsCertName: {
+    name: 'metrics-cert-name',
+    kind: FILE_NAME,
+    default: 'tls.crt',
+    help: 'File with the certificate in --metrics-cert-path',
+  },
+  metricsCertKey: {
+    name: 'metrics-cert-key',
+    kind: FILE_NAME,
+    default: 'tls.key',
+    help: 'File with the key of the certificate in --metrics-cert-path',
   },
   healthProbeBindAddress: {
     name: 'health-probe-bind-address',
@@ -335,6 +370,31 @@ const LEASE_ORDER = [
   ['leaseDurationMs', 'renewDeadlineMs', 1],
   ['renewDeadlineMs', 'retryPeriodMs', 1.2],
 ] as const;
+
+/** What of the flags for metrics does not go together: nobody is to believe in a certificate that is not used. */
+function metricsProblems(options: Options, given: Arguments['texts']): string[] {
+  const { metricsSecure, metricsCertPath, metricsBindAddress, healthProbeBindAddress } = options;
+  const path = `--${FLAGS.metricsCertPath.name}`;
+  const secure = `--${FLAGS.metricsSecure.name}`;
+  const problems: string[] = [];
+  if (metricsCertPath !== undefined && !metricsSecure) {
+    problems.push(`${path}: expected ${secure} with it, got ${secure}=false`);
+  }
+  for (const { name } of [FLAGS.metricsCertName, FLAGS.metricsCertKey]) {
+    if (given.has(name) && metricsCertPath === undefined)
+      problems.push(`--${name}: expected ${path} with it, got none`);
+  }
+  if (metricsSecure && metricsBindAddress !== undefined && healthProbeBindAddress !== undefined) {
+    const [metrics, health] = [metricsBindAddress, healthProbeBindAddress].map(formatBindAddress);
+    if (metrics === health && metricsBindAddress.port !== 0) {
+      problems.push(
+        `--${FLAGS.healthProbeBindAddress.name}: expected another address than --${FLAGS.metricsBindAddress.name}, ` +
+          `as probes use plain HTTP and ${secure} means HTTPS, got ${JSON.stringify(health)}`,
+      );
+    }
+  }
+  return problems;
+}
 
 interface Arguments {
   /** Values by name of flag, in the order given. */

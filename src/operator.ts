@@ -13,10 +13,18 @@ import { LeaderElector } from './kube/lease.ts';
 import { Reflector, type ReflectorOptions } from './kube/reflector.ts';
 import { Transport } from './kube/transport.ts';
 import { formatBindAddress, type BindAddress } from './observability/bind-address.ts';
-import { startHttpEndpoints, type HealthCheck, type HttpEndpoints } from './observability/http.ts';
+import { CertificateFiles } from './observability/certificate-files.ts';
+import {
+  startHttpEndpoints,
+  type HealthCheck,
+  type HttpEndpoints,
+  type MetricsSecurity,
+} from './observability/http.ts';
 import type { Logger } from './observability/log.ts';
+import { MetricsAccess } from './observability/metrics-access.ts';
 import type { Metrics } from './observability/metrics.ts';
 import { controllerObserver, requestObserver, watchObserver } from './observability/observers.ts';
+import type { ServingCertificate } from './observability/serving-certificate.ts';
 import { discoveryNeeds, type DiscoveryNeeds } from './policy/desired.ts';
 import { createCaches, type Caches } from './reconcilers/caches.ts';
 import { ChildWriter } from './reconcilers/child-writer.ts';
@@ -61,6 +69,8 @@ const FIRST_TRY_EVERY_MS = 1_000;
 const FIRST_ANSWER_WITHIN_MS = 10_000;
 /** Writing a policy of 1.5 MB takes the API server seconds; the others must not wait for that. */
 const POLICY_WORKERS = 4;
+/** Prometheus gives a scrape ten seconds by default. */
+const ACCESS_REVIEW_TIMEOUT_MS = 8_000;
 /** Reports of many namespaces become one look at the policy. */
 const REPORT_DELAY_MS = 50;
 
@@ -211,13 +221,14 @@ export class Operator {
   /**
    * Starts: endpoints first, then caches, then the election. Resolves when the caches are synced and the operator
    * works, or waits to lead.
-   * @throws UnreachableError, ListenError
+   * @throws UnreachableError, ListenError, CertificateError
    */
   async start(): Promise<void> {
     this.#endpoints = await startHttpEndpoints({
       metricsBindAddress: this.#options.metricsBindAddress,
       healthProbeBindAddress: this.#options.healthProbeBindAddress,
       metrics: this.#metrics.registry,
+      metricsSecurity: await this.#metricsSecurity(),
       liveness: [],
       readiness: [...this.#reflectors.map((reflector) => readiness(reflector)), this.#addressReadiness()],
     });
@@ -323,6 +334,27 @@ export class Operator {
         this.#discovery.hasten();
       },
     });
+  }
+
+  /** What guards /metrics, unless plain HTTP is asked for. Followers are scraped too, so nothing here asks who leads. */
+  async #metricsSecurity(): Promise<MetricsSecurity | undefined> {
+    const { metricsSecure, metricsBindAddress } = this.#options;
+    if (!metricsSecure || metricsBindAddress === undefined) return undefined;
+    const access = { path: '/metrics', verb: 'get' };
+    const review = (token: string) => this.#client.reviewAccess(token, access, ACCESS_REVIEW_TIMEOUT_MS);
+    return {
+      certificate: await this.#metricsCertificate(),
+      access: new MetricsAccess({ review, logger: this.#logger }),
+    };
+  }
+
+  async #metricsCertificate(): Promise<ServingCertificate> {
+    const { metricsCertPath: folder, metricsCertName: certificateName, metricsCertKey: keyName } = this.#options;
+    const logger = this.#logger;
+    if (folder !== undefined) return CertificateFiles.open({ folder, certificateName, keyName, logger });
+    // Brings a large library along, that nobody else needs.
+    const { SelfSignedCertificate } = await import('./observability/self-signed-certificate.ts');
+    return SelfSignedCertificate.create({ hosts: ['localhost', '127.0.0.1', '::1', hostname()], logger });
   }
 
   #addressReadiness(): HealthCheck {

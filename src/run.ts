@@ -4,6 +4,7 @@ import type { ClusterAccess } from './kube/kubeconfig.ts';
 import { ListenError } from './observability/http.ts';
 import { createLogger } from './observability/log.ts';
 import { Metrics } from './observability/metrics.ts';
+import { CertificateError } from './observability/serving-certificate.ts';
 import { Operator, UnreachableError } from './operator.ts';
 import { VERSION } from './version.ts';
 
@@ -11,7 +12,7 @@ import { VERSION } from './version.ts';
  * Runs the operator until a signal asks it to stop.
  * @param access the credentials, which may still be read
  * @param ownNamespace the namespace that the operator runs in; undefined outside a cluster
- * @returns the exit code: 0 stopped as asked, 1 failed, 2 the kubeconfig is wrong
+ * @returns the exit code: 0 stopped as asked, 1 failed, 2 the kubeconfig or the certificate of metrics is wrong
  */
 export async function run(
   options: Options,
@@ -31,7 +32,7 @@ export async function run(
     else logger.error('Stopped before all writes were finished', { timeoutMs: options.shutdownTimeoutMs });
     return finished ? 0 : 1;
   } catch (error) {
-    const isInput = error instanceof KubeconfigError;
+    const isInput = error instanceof KubeconfigError || error instanceof CertificateError;
     const isKnown = isInput || error instanceof UnreachableError || error instanceof ListenError;
     logger.error(isKnown ? error.message : 'Failed to run', isKnown ? {} : { error });
     return isInput ? 2 : 1;

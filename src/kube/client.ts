@@ -25,6 +25,21 @@ export const RESOURCES = {
   events: { apiVersion: 'events.k8s.io/v1', plural: 'events' },
 } as const satisfies Record<string, ResourceType>;
 
+/** Reviews of requests that others make of us: they must not wait while the operator is busy. */
+const TOKEN_REVIEWS: ResourceType = { apiVersion: 'authentication.k8s.io/v1', plural: 'tokenreviews' };
+const ACCESS_REVIEWS: ResourceType = { apiVersion: 'authorization.k8s.io/v1', plural: 'subjectaccessreviews' };
+
+/** What the API server says of a request with a bearer token: it does not know the token, or what its user may do. */
+export type AccessVerdict = 'unauthenticated' | 'forbidden' | 'allowed';
+
+/** The part of `authentication.k8s.io/v1` UserInfo that authorizers look at. */
+interface UserInfo {
+  readonly username?: string;
+  readonly uid?: string;
+  readonly groups?: readonly string[];
+  readonly extra?: Readonly<Record<string, readonly string[]>>;
+}
+
 /** Which objects of a resource: all of the cluster, or those of a namespace, narrowed by selectors. */
 export interface Scope {
   readonly namespace?: string;
@@ -184,6 +199,45 @@ export class KubeClient {
   /** The version of the API server. */
   async version(timeoutMs: number): Promise<{ gitVersion: string }> {
     return this.#transport.request({ method: 'GET', path: '/version', resource: 'version', timeoutMs });
+  }
+
+  /**
+   * Asks whether the holder of a bearer token may do `verb` (`get`) on a path that is no resource (`/metrics`), by a
+   * TokenReview and a SubjectAccessReview. Neither is stored, so neither counts as a write that a follower must not do.
+   * A token that has expired, or is for another audience than the API server's, is `unauthenticated`.
+   * @param timeoutMs for both reviews together
+   */
+  async reviewAccess(
+    token: string,
+    access: { readonly path: string; readonly verb: string },
+    timeoutMs: number,
+  ): Promise<AccessVerdict> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    const { authenticated, user } = await this.#review<{ authenticated?: boolean; user?: UserInfo }>(
+      TOKEN_REVIEWS,
+      { token },
+      signal,
+    );
+    if (authenticated !== true || user === undefined) return 'unauthenticated';
+    const { username, ...rest } = user;
+    const { allowed, denied } = await this.#review<{ allowed?: boolean; denied?: boolean }>(
+      ACCESS_REVIEWS,
+      { user: username, ...rest, nonResourceAttributes: access },
+      signal,
+    );
+    return allowed === true && denied !== true ? 'allowed' : 'forbidden';
+  }
+
+  async #review<T>({ apiVersion, plural }: ResourceType, spec: object, signal: AbortSignal): Promise<Partial<T>> {
+    const { status } = await this.#transport.request<{ status?: Partial<T> }>({
+      method: 'POST',
+      path: `/apis/${apiVersion}/${plural}`,
+      resource: plural,
+      urgent: true,
+      body: JSON.stringify({ spec }),
+      signal,
+    });
+    return status ?? {};
   }
 
   #createRequest(type: ResourceType, body: string, namespace: string | undefined): Request {

@@ -1,8 +1,12 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import type { Socket } from 'node:net';
 import { formatBindAddress } from './bind-address.ts';
 import type { BindAddress } from './bind-address.ts';
 import { errorText } from './log-format.ts';
+import type { AccessDecision } from './metrics-access.ts';
+import type { KeyedCertificate, ServingCertificate } from './serving-certificate.ts';
 
 /** One named condition of health. */
 export interface HealthCheck {
@@ -17,11 +21,21 @@ export interface MetricsSource {
   metrics(): Promise<string>;
 }
 
+/** What guards `/metrics`: HTTPS, and who may read. */
+export interface MetricsSecurity {
+  /** Shown to new connections, also after it has changed. Closed with the endpoints, or when they do not start. */
+  readonly certificate: ServingCertificate;
+  /** Decides by the header Authorization of a request; must not reject. */
+  readonly access: { decide(authorization: string | undefined): Promise<AccessDecision> };
+}
+
 /** What `startHttpEndpoints` serves, and where. An undefined address switches that endpoint off. */
 export interface HttpEndpointsOptions {
   readonly metricsBindAddress: BindAddress | undefined;
   readonly healthProbeBindAddress: BindAddress | undefined;
   readonly metrics: MetricsSource;
+  /** Undefined: metrics by plain HTTP, to everybody. */
+  readonly metricsSecurity?: MetricsSecurity | undefined;
   /** Checks of /livez and /healthz: a failure means that only a restart helps. */
   readonly liveness: readonly HealthCheck[];
   /** Checks of /readyz. */
@@ -56,35 +70,44 @@ export class ListenError extends Error {
 
 /**
  * Serves `/metrics`, and `/healthz`, `/livez` and `/readyz` in the form of the Kubernetes API server: 200 `ok`, or 500
- * with the list of checks; `?verbose` always lists them. One server serves both when the addresses are the same; two
- * addresses with port 0 are not. Throws `ListenError`; then nothing is left listening.
+ * with the list of checks; `?verbose` always lists them. One server serves both when the addresses are the same and
+ * metrics have no security; two addresses with port 0 are not the same. With security, `/metrics` answers 401 without a
+ * token that is known, 403 when its holder may not read, and 503 when that cannot be told; probes stay plain HTTP, as the
+ * kubelet wants them. Throws `ListenError`; then nothing is left listening.
  */
 export async function startHttpEndpoints(options: HttpEndpointsOptions): Promise<HttpEndpoints> {
-  const { metricsBindAddress, healthProbeBindAddress, metrics, liveness, readiness } = options;
-  const metricsRoutes: Routes = { '/metrics': () => metricsReply(metrics) };
+  const { metricsBindAddress, healthProbeBindAddress, metrics, metricsSecurity, liveness, readiness } = options;
+  const metricsRoutes: Routes = {
+    '/metrics': async (_query, { authorization }) =>
+      refusal(await metricsSecurity?.access.decide(authorization)) ?? metricsReply(metrics),
+  };
   const healthRoutes: Routes = {
     '/healthz': (query) => healthReply('healthz', liveness, query),
     '/livez': (query) => healthReply('livez', liveness, query),
     '/readyz': (query) => healthReply('readyz', readiness, query),
   };
 
-  if (metricsBindAddress !== undefined && healthProbeBindAddress !== undefined) {
+  if (metricsSecurity === undefined && metricsBindAddress !== undefined && healthProbeBindAddress !== undefined) {
     if (sameAddress(metricsBindAddress, healthProbeBindAddress)) {
       const both = await listen(METRICS_FLAG, metricsBindAddress, { ...metricsRoutes, ...healthRoutes });
       return { metricsAddress: both.address, healthProbeAddress: both.address, close: () => both.close() };
     }
   }
-  const metricsServer = metricsBindAddress && (await listen(METRICS_FLAG, metricsBindAddress, metricsRoutes));
+  const certificate = metricsSecurity?.certificate;
+  let metricsServer: Listening | undefined;
   try {
+    metricsServer = metricsBindAddress && (await listen(METRICS_FLAG, metricsBindAddress, metricsRoutes, certificate));
     const healthServer = healthProbeBindAddress && (await listen(HEALTH_FLAG, healthProbeBindAddress, healthRoutes));
     return {
       metricsAddress: metricsServer?.address,
       healthProbeAddress: healthServer?.address,
       async close() {
+        certificate?.close();
         await Promise.all([metricsServer?.close(), healthServer?.close()]);
       },
     };
   } catch (error) {
+    certificate?.close();
     await metricsServer?.close();
     throw error;
   }
@@ -93,15 +116,19 @@ export async function startHttpEndpoints(options: HttpEndpointsOptions): Promise
 const METRICS_FLAG = '--metrics-bind-address';
 const HEALTH_FLAG = '--health-probe-bind-address';
 const CLOSE_GRACE_MILLISECONDS = 1000;
+/** Who connects and does not shake hands is let go after this. */
+const HANDSHAKE_TIMEOUT_MILLISECONDS = 10_000;
 const PLAIN_TEXT = 'text/plain; charset=utf-8';
 
 interface Reply {
   readonly status: number;
   readonly contentType: string;
   readonly body: string;
+  /** Further headers. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
-type Routes = Readonly<Record<string, (query: URLSearchParams) => Promise<Reply>>>;
+type Routes = Readonly<Record<string, (query: URLSearchParams, headers: IncomingMessage['headers']) => Promise<Reply>>>;
 
 interface Listening {
   readonly address: BindAddress;
@@ -112,10 +139,22 @@ function sameAddress(one: BindAddress, other: BindAddress): boolean {
   return one.port !== 0 && one.port === other.port && one.host === other.host;
 }
 
-async function listen(flag: string, wanted: BindAddress, routes: Routes): Promise<Listening> {
-  const server = createServer((request, response) => {
+async function listen(
+  flag: string,
+  wanted: BindAddress,
+  routes: Routes,
+  certificate?: ServingCertificate,
+): Promise<Listening> {
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
     // Without this a keep-alive connection outlives its last response by keepAliveTimeout, and close() waits for it.
     void answer(request, response, routes, () => !server.listening);
+  };
+  const server = certificate === undefined ? createServer(handle) : createHttpsServer(certificate, handle);
+  // HTTP knows no connection whose TLS handshake is not over, but close() waits for it.
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {
@@ -125,12 +164,35 @@ async function listen(flag: string, wanted: BindAddress, routes: Routes): Promis
   });
   const bound = server.address();
   const port = bound !== null && typeof bound === 'object' ? bound.port : wanted.port;
-  return { address: { host: wanted.host, port }, close: () => close(server) };
+  return { address: { host: wanted.host, port }, close: () => close(server, sockets) };
 }
 
-async function close(server: Server): Promise<void> {
+function createHttpsServer(
+  certificate: ServingCertificate,
+  handle: (request: IncomingMessage, response: ServerResponse) => void,
+): Server {
+  const server = createSecureServer(
+    {
+      ...secureContext(certificate.current),
+      // HTTP/2 has cost servers of Go several flaws that let anybody exhaust them; a scrape gains nothing by it.
+      ALPNProtocols: ['http/1.1'],
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MILLISECONDS,
+    },
+    handle,
+  );
+  certificate.onChange((next) => {
+    server.setSecureContext(secureContext(next));
+  });
+  return server;
+}
+
+function secureContext({ certificate, key }: KeyedCertificate) {
+  return { cert: certificate, key, minVersion: 'TLSv1.2' } as const;
+}
+
+async function close(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
   const patience = setTimeout(() => {
-    server.closeAllConnections();
+    for (const socket of sockets) socket.destroy();
   }, CLOSE_GRACE_MILLISECONDS);
   // Ends idle keep-alive connections too, since Node 19.
   await new Promise((resolve) => server.close(resolve));
@@ -153,19 +215,43 @@ async function answer(
     reply = text(405, `405 method not allowed: expected GET or HEAD, got ${request.method ?? 'none'}\n`);
   } else {
     try {
-      reply = await route(new URLSearchParams(query));
+      reply = await route(new URLSearchParams(query), request.headers);
     } catch (error) {
       reply = text(500, `500 ${path} failed: ${reasonOf(error)}\n`);
     }
   }
   if (isClosing()) response.setHeader('Connection', 'close');
   response.writeHead(reply.status, {
+    ...reply.headers,
     'Content-Type': reply.contentType,
     'Content-Length': Buffer.byteLength(reply.body),
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
   });
   response.end(reply.body);
+}
+
+/** The answer to somebody who may not read; undefined: may. Without security there is no decision. */
+function refusal(decision: AccessDecision | undefined): Reply | undefined {
+  switch (decision) {
+    case undefined:
+    case 'allowed':
+      return undefined;
+    case 'no-token':
+      return {
+        ...text(401, '401 unauthorized: expected the header "Authorization: Bearer TOKEN"\n'),
+        headers: { 'WWW-Authenticate': 'Bearer' },
+      };
+    case 'unauthenticated':
+      return {
+        ...text(401, '401 unauthorized: the API server does not know this token, or it has expired\n'),
+        headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
+      };
+    case 'forbidden':
+      return text(403, '403 forbidden: expected the right to the verb get on the nonResourceURL /metrics\n');
+    case 'unknown':
+      return text(503, '503 unavailable: the API server could not be asked who may read\n');
+  }
 }
 
 async function metricsReply(source: MetricsSource): Promise<Reply> {

@@ -19,6 +19,9 @@ import { kubectl, kustomize, PROJECT, type ManifestObject } from '../support/kub
 import { OperatorProcess } from '../support/operator.ts';
 
 const NAME = 'baseline-policy-operator';
+/** The role by which the operator tells who may read metrics, and that of those who may. */
+const METRICS_AUTH = `${NAME}-metrics-auth`;
+const METRICS_READER = `${NAME}-metrics-reader`;
 const NAMESPACE = 'baseline-policy-system';
 const DEFAULT = 'config/default';
 
@@ -60,7 +63,7 @@ function deploymentOf(objects: readonly ManifestObject[]): Deployment {
 /** A Role or ClusterRole of the operator itself, or of people. */
 function rolesOf(objects: readonly ManifestObject[], whose: 'operator' | 'people'): Role[] {
   const roles = objects.filter((object): object is Role => ['Role', 'ClusterRole'].includes(object.kind));
-  return roles.filter(({ metadata }) => (metadata.name === NAME) === (whose === 'operator'));
+  return roles.filter(({ metadata }) => [NAME, METRICS_AUTH].includes(metadata.name) === (whose === 'operator'));
 }
 
 /** A copy of config/default with the component that gives the operator a priority class. */
@@ -139,6 +142,12 @@ describe('config/default', () => {
     assert.ok(template.spec.terminationGracePeriodSeconds * 1000 > options.shutdownTimeoutMs);
   });
 
+  it('serves metrics by HTTPS, for whom the API server lets', () => {
+    assert.equal(options.metricsSecure, true);
+    const reader = rolesOf(objects, 'people').find(({ metadata }) => metadata.name === METRICS_READER);
+    assert.deepEqual(reader?.rules, [{ nonResourceURLs: ['/metrics'], verbs: ['get'] }]);
+  });
+
   it('probes the port of --health-probe-bind-address, and has that of --metrics-bind-address scraped', () => {
     const ports = new Map(container.ports.map(({ name, containerPort }) => [name, containerPort]));
     assert.equal(ports.get('health'), options.healthProbeBindAddress?.port);
@@ -149,7 +158,7 @@ describe('config/default', () => {
     );
     const service = objects.find(({ kind }) => kind === 'Service') as unknown as { spec: { ports: object[] } };
     assert.deepEqual(service.spec.ports, [
-      { name: 'metrics', port: options.metricsBindAddress?.port, targetPort: 'metrics' },
+      { name: 'https', port: options.metricsBindAddress?.port, targetPort: 'metrics' },
     ]);
   });
 
@@ -202,6 +211,8 @@ describe('config/default', () => {
         'events default',
         `leases ${NAMESPACE}`,
         'networkpolicies',
+        'subjectaccessreviews',
+        'tokenreviews',
       ],
     );
   });

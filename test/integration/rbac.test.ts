@@ -6,8 +6,11 @@ import { conditionOf, Demo } from '../support/demo.ts';
 import { allows, describeGrant, grantsOf, type Grant, type Role } from '../support/grants.ts';
 import { kubectl, kustomize } from '../support/kubectl.ts';
 import { OperatorProcess } from '../support/operator.ts';
+import { scrape, tokenOf } from '../support/scrape.ts';
 
 const NAME = 'baseline-policy-operator';
+/** The role by which it tells who may read metrics. */
+const METRICS = `${NAME}-metrics-auth`;
 const NAMESPACE = 'baseline-policy-system';
 const USER = `system:serviceaccount:${NAMESPACE}:${NAME}`;
 /** Longer than an event that happens again waits for its count to be written; milliseconds. */
@@ -39,9 +42,9 @@ describe('The operator with the rights of config/rbac', function () {
     await demo.operator.stop();
     await demo.kube.namespaces.create({ metadata: { name: NAMESPACE } });
     await kubectl(['apply', '-k', 'config/rbac'], demo.controlPlane.kubeconfig);
-    const bound = (await kustomize('config/rbac')).filter(({ metadata }) => metadata.name === NAME);
+    const bound = (await kustomize('config/rbac')).filter(({ metadata }) => [NAME, METRICS].includes(metadata.name));
     roles = bound.filter((object): object is Role => ['Role', 'ClusterRole'].includes(object.kind));
-    assert.equal(roles.length, 4);
+    assert.equal(roles.length, 5);
     operator = await startOperator();
   });
 
@@ -53,7 +56,8 @@ describe('The operator with the rights of config/rbac', function () {
   /** Starts an operator with the flags and the environment of the Deployment. */
   async function startOperator(): Promise<OperatorProcess> {
     const kubeconfig = await demo.controlPlane.kubeconfigForServiceAccount(NAMESPACE, NAME);
-    return OperatorProcess.start({ kubeconfig, flags: ['--leader-elect'], env: { POD_NAMESPACE: NAMESPACE } });
+    const flags = ['--leader-elect', '--metrics-secure'];
+    return OperatorProcess.start({ kubeconfig, flags, env: { POD_NAMESPACE: NAMESPACE } });
   }
 
   /** What the operator has asked for: each request once, a watch when it starts. Nothing of it is left out. */
@@ -87,7 +91,7 @@ describe('The operator with the rights of config/rbac', function () {
     });
   }
 
-  it('is elected, fills, is restarted, heals, changes, audits, holds, releases and deletes', async () => {
+  it('is elected, fills, is restarted, heals, changes, audits, holds, is scraped, releases and deletes', async () => {
     const [first = '', second = '', left = ''] = await demo.createNamespaces('life', 3);
     await demo.policy('life', {
       rules: {
@@ -178,6 +182,10 @@ describe('The operator with the rights of config/rbac', function () {
       assert.equal(conditionOf(status, 'DeletionHeld')?.status, 'True');
     });
 
+    // Known, but without the right to read: both reviews are needed to tell.
+    const token = await tokenOf(demo.kube, NAMESPACE, NAME);
+    assert.equal((await scrape(new URL(operator.url('metrics')).port, { token })).status, 403);
+
     await demo.remove('life', 'brake');
     for (const namespace of [first, second]) await demo.holds(namespace, 'life', []);
 
@@ -199,7 +207,7 @@ describe('The operator with the rights of config/rbac', function () {
   it('could not own children without the right to finalizers, where the API server enforces it', async () => {
     const clusterRoles = demo.kube.resource('rbac.authorization.k8s.io/v1', 'clusterroles');
     const role = (await clusterRoles.get(NAME)) as Role;
-    const index = role.rules.findIndex(({ resources }) => resources.includes('baselinepolicies/finalizers'));
+    const index = role.rules.findIndex(({ resources }) => resources?.includes('baselinepolicies/finalizers'));
     const { [index]: rule } = role.rules;
     await clusterRoles.patch(NAME, [{ op: 'remove', path: `/rules/${index}` }]);
     await maySetFinalizers(false);

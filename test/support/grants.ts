@@ -1,12 +1,13 @@
 import type { AuditEvent } from '../../hack/envtest/control-plane.ts';
 import type { ManifestObject } from './kubectl.ts';
 
-/** A rule of a Role or a ClusterRole. */
+/** A rule of a Role or a ClusterRole: about resources, or about paths that are none. */
 export interface PolicyRule {
-  readonly apiGroups: readonly string[];
-  readonly resources: readonly string[];
+  readonly apiGroups?: readonly string[];
+  readonly resources?: readonly string[];
   readonly verbs: readonly string[];
   readonly resourceNames?: readonly string[];
+  readonly nonResourceURLs?: readonly string[];
 }
 
 /** A Role or a ClusterRole. */
@@ -26,10 +27,10 @@ export interface Grant {
   readonly name: string | undefined;
 }
 
-/** All that roles allow, bound where they are: a Role in its namespace, a ClusterRole in the cluster. */
+/** All that roles allow on resources, bound where they are: a Role in its namespace, a ClusterRole in the cluster. */
 export function grantsOf(roles: readonly Role[]): Grant[] {
   return roles.flatMap(({ metadata, rules }) =>
-    rules.flatMap(({ apiGroups, resources, verbs, resourceNames = [undefined] }) =>
+    rules.flatMap(({ apiGroups = [], resources = [], verbs, resourceNames = [undefined] }) =>
       verbs.flatMap((verb) =>
         apiGroups.flatMap((apiGroup) =>
           resources.flatMap((resource) =>

@@ -22,6 +22,10 @@ function problemsOf(argv: readonly string[], env: Record<string, string> = {}): 
 const DEFAULTS: Options = {
   kubeconfig: undefined,
   metricsBindAddress: { host: undefined, port: 8080 },
+  metricsSecure: false,
+  metricsCertPath: undefined,
+  metricsCertName: 'tls.crt',
+  metricsCertKey: 'tls.key',
   healthProbeBindAddress: { host: undefined, port: 8081 },
   leaderElect: false,
   leaderElectionNamespace: undefined,
@@ -88,6 +92,29 @@ const PROBLEMS: readonly (readonly [readonly string[], string])[] = [
   [
     ['--health-probe-bind-address', 'x'],
     '--health-probe-bind-address: expected "host:port", ":port" or "[IPv6]:port", or "0" for none, got "x"',
+  ],
+  [['--metrics-secure=yes'], '--metrics-secure: expected true or false, got "yes"'],
+  [['--metrics-secure', '--metrics-cert-path='], '--metrics-cert-path: expected a path, got ""'],
+  [['--metrics-cert-path=/tls'], '--metrics-cert-path: expected --metrics-secure with it, got --metrics-secure=false'],
+  ...['', '..', 'a/b'].map(
+    (text) =>
+      [
+        ['--metrics-secure', '--metrics-cert-path=/tls', `--metrics-cert-name=${text}`],
+        `--metrics-cert-name: expected the name of a file, without a folder, got "${text}"`,
+      ] as const,
+  ),
+  [
+    ['--metrics-secure', '--metrics-cert-name=tls.pem'],
+    '--metrics-cert-name: expected --metrics-cert-path with it, got none',
+  ],
+  [
+    ['--metrics-secure', '--metrics-cert-key=tls.pem'],
+    '--metrics-cert-key: expected --metrics-cert-path with it, got none',
+  ],
+  [
+    ['--metrics-secure', '--metrics-bind-address=:8081'],
+    '--health-probe-bind-address: expected another address than --metrics-bind-address, as probes use plain HTTP and ' +
+      '--metrics-secure means HTTPS, got ":8081"',
   ],
   [['--leader-elect=yes'], '--leader-elect: expected true or false, got "yes"'],
   [['--leader-elect='], '--leader-elect: expected true or false, got ""'],
@@ -166,6 +193,24 @@ describe('flags', () => {
     assert.equal(run(['--leader-elect']).leaderElect, true);
     assert.equal(run(['--leader-elect=true']).leaderElect, true);
     assert.equal(run(['--leader-elect', '--leader-elect=false']).leaderElect, false);
+  });
+
+  it('reads the flags of the certificate of metrics, which go together', () => {
+    const argv = ['--metrics-secure', '--metrics-cert-path', '/tls'];
+    const secure = { ...DEFAULTS, metricsSecure: true, metricsCertPath: '/tls' };
+    assert.deepEqual(run(argv), secure);
+    assert.deepEqual(run([...argv, '--metrics-cert-name=server.pem', '--metrics-cert-key', 'server-key.pem']), {
+      ...secure,
+      metricsCertName: 'server.pem',
+      metricsCertKey: 'server-key.pem',
+    });
+  });
+
+  it('lets metrics and probes have one address while both are plain HTTP, or on free ports', () => {
+    const both = (address: string) => [`--metrics-bind-address=${address}`, `--health-probe-bind-address=${address}`];
+    assert.equal(run(both(':8080')).metricsSecure, false);
+    assert.equal(run([...both('127.0.0.1:0'), '--metrics-secure']).metricsSecure, true);
+    assert.equal(run([...both('0'), '--metrics-secure']).metricsSecure, true);
   });
 
   it('lets an empty list replace the default list', () => {
@@ -261,7 +306,8 @@ describe('flags', () => {
 
 describe('help', () => {
   it('lists every flag of the table of tests, and its default', () => {
-    const flags = [...new Set(VALUES.map(([name]) => name)), 'leader-elect', 'help', 'version'].sort();
+    const metrics = ['metrics-secure', 'metrics-cert-path', 'metrics-cert-name', 'metrics-cert-key'];
+    const flags = [...new Set(VALUES.map(([name]) => name)), ...metrics, 'leader-elect', 'help', 'version'].sort();
     const listed = [...helpText().matchAll(/^ {2}--([a-z-]+)/gm)].map(([, name]) => name).sort();
     assert.deepEqual(listed, flags);
     assert.match(helpText(), /--metrics-bind-address address\n {8}.*\(default :8080\)/);
