@@ -14,6 +14,8 @@ DEMO_PROGRAMS := etcd kube-apiserver kubectl $(if $(KUBEBUILDER_ASSETS),,kube-co
 VERSION := $(shell sed -n 's/^  "version": "\(.*\)",/\1/p' package.json)
 # What `make image` builds and `make deploy` installs.
 IMG ?= baseline-policy-operator:$(VERSION)
+# What `make test-compat` runs: a folder hack/envtest/kubernetes-KUBERNETES says what to build.
+KUBERNETES ?= 1.34
 CONTAINER_TOOL ?= $(shell command -v docker || command -v podman)
 KUBECTL ?= $(or $(shell command -v kubectl),$(wildcard bin/k8s/kubectl),kubectl)
 
@@ -43,6 +45,11 @@ lint: $(INSTALLED) ## Check style, layers, formatting and that generated files a
 	@echo 'Checking generated files'
 	@$(NPM_RUN) generate -- --check
 
+.PHONY: lint-workflows
+lint-workflows: ## Check the workflows by actionlint, which is built with Go
+	@hack/tools/build.sh actionlint
+	@bin/tools/actionlint
+
 .PHONY: types
 types: $(INSTALLED) ## Check types
 	@echo 'Checking types'
@@ -65,6 +72,11 @@ test-rules: $(INSTALLED) ## Test the alerts by promtool
 rules: $(INSTALLED) ## Print the alerts as a file of rules, for Prometheus without its operator
 	@$(NODE) hack/prometheus/rules.ts
 
+.PHONY: test-compat
+test-compat: $(INSTALLED) prometheus-programs ## Run integration tests on the Kubernetes of KUBERNETES, by default 1.34; built once, about ten minutes
+	@KUBERNETES=$(KUBERNETES) hack/envtest/build.sh
+	@KUBEBUILDER_ASSETS='$(CURDIR)/bin/k8s-$(KUBERNETES)' $(NPM_RUN) test:integration
+
 .PHONY: control-plane
 control-plane: $(INSTALLED) control-plane-programs ## Run a control plane in the foreground; prints its KUBECONFIG
 	@$(NODE) hack/envtest/main.ts $(ARGS)
@@ -82,6 +94,11 @@ image: ## Build the image IMG by docker or podman; BASE_IMAGE=..., BUILDER_IMAGE
 	  --build-arg "REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
 	  --build-arg "CREATED=$$(git log -1 --format=%cI 2>/dev/null || date -u +%Y-%m-%dT%H:%M:%SZ)" .
 
+.PHONY: manifest
+manifest: ## Print all objects of an installation with the image IMG
+	@objects=$$($(KUBECTL) kustomize config/default) && \
+	  printf '%s\n' "$$objects" | sed 's|image: baseline-policy-operator:.*|image: $(IMG)|'
+
 .PHONY: deploy
 deploy: ## Install definition, rights and operator with the image IMG in the cluster of KUBECONFIG
 	@$(KUBECTL) kustomize config/default | sed 's|image: baseline-policy-operator:.*|image: $(IMG)|' | \
@@ -90,6 +107,26 @@ deploy: ## Install definition, rights and operator with the image IMG in the clu
 .PHONY: undeploy
 undeploy: ## Remove all of that, and keep namespaces closed; CHILDREN=delete opens them
 	@KUBECTL='$(KUBECTL)' hack/undeploy.sh $(CHILDREN)
+
+.PHONY: kind
+kind: ## Create a kind cluster, by docker, and install the operator of this checkout in it; CLUSTER=baseline
+	@KUBECTL='$(KUBECTL)' hack/kind/cluster.sh up
+
+.PHONY: kind-down
+kind-down: ## Delete that cluster
+	@hack/kind/cluster.sh down
+
+.PHONY: release-files
+release-files: build ## Write archive, manifests and checksums of a release to bin/release; IMG=NAME@DIGEST SOURCE=https://github.com/OWNER/NAME
+	@test -n '$(SOURCE)' || { echo 'make: expected the address of the repository as SOURCE=https://github.com/OWNER/NAME' >&2; exit 1; }
+	@rm -rf bin/release
+	@hack/krew/package.sh '$(VERSION)' '$(SOURCE)' bin/release
+	@$(MAKE) manifest IMG='$(IMG)' >bin/release/install.yaml
+	@cd bin/release && sha256sum * >SHA256SUMS
+
+.PHONY: version
+version: ## Print the version
+	@echo '$(VERSION)'
 
 .PHONY: bench
 bench: build control-plane-programs ## Measure the operator beside others that do the same work, about an hour; ARGS='--namespaces=500 --idle-minutes=0' for less

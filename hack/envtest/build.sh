@@ -5,11 +5,14 @@
 #   hack/envtest/build.sh [NAME...]     NAME: etcd, kube-apiserver, kube-controller-manager, kubectl; all by default
 #
 # With KUBEBUILDER_ASSETS set to a folder that holds etcd and kube-apiserver, only what that folder lacks is built.
+# With KUBERNETES=1.34 that version of Kubernetes is built, into bin/k8s-1.34, whatever KUBEBUILDER_ASSETS says; the
+# folder kubernetes-1.34 says what it is.
 set -eu
 
-module=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-out=$(dirname -- "$(dirname -- "$module")")/bin/k8s
-gomod=$module/go.mod
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+module=$here
+out=$(dirname -- "$(dirname -- "$here")")/bin/k8s
+assets=${KUBEBUILDER_ASSETS:-}
 
 fail() {
   echo "build.sh: $1" >&2
@@ -24,7 +27,18 @@ package() {
   esac
 }
 
-assets=${KUBEBUILDER_ASSETS:-}
+if [ -n "${KUBERNETES:-}" ]; then
+  module=$here/kubernetes-$KUBERNETES
+  out=$out-$KUBERNETES
+  assets=
+  [ -f "$module/go.mod" ] || fail "expected $module/go.mod to say what Kubernetes $KUBERNETES is, found none"
+fi
+
+# Prints the folder of the module that a program is built from: one etcd serves all versions of Kubernetes.
+module_of() {
+  if [ "$1" = etcd ]; then echo "$here"; else echo "$module"; fi
+}
+
 if [ -n "$assets" ]; then
   for name in etcd kube-apiserver; do
     [ -x "$assets/$name" ] || fail "KUBEBUILDER_ASSETS is $assets, which holds no executable $name.
@@ -37,7 +51,7 @@ missing=
 for name in "$@"; do
   package "$name" >/dev/null
   if [ -n "$assets" ] && [ -x "$assets/$name" ]; then continue; fi
-  if [ -x "$out/$name" ] && ! [ "$gomod" -nt "$out/$name" ]; then continue; fi
+  if [ -x "$out/$name" ] && ! [ "$(module_of "$name")/go.mod" -nt "$out/$name" ]; then continue; fi
   missing="$missing $name"
 done
 [ -n "$missing" ] || exit 0
@@ -49,10 +63,10 @@ command -v go >/dev/null || fail "cannot get$missing: there is no Go here to bui
   but no kube-controller-manager, without which namespaces stay Terminating and nothing is garbage-collected."
 
 version() {
-  sed -n "s|^[[:space:]]*$1 v\([0-9.]*\).*|\1|p" "$gomod" | head -n 1
+  sed -n -E "s|^(require)?[[:space:]]*$1 v([0-9.]*).*|\2|p" "$2/go.mod" | head -n 1
 }
-kubernetes=$(version k8s.io/kubernetes)
-etcd=$(version go.etcd.io/etcd/server/v3)
+kubernetes=$(version k8s.io/kubernetes "$module")
+etcd=$(version go.etcd.io/etcd/server/v3 "$here")
 major=${kubernetes%%.*}
 minor=${kubernetes#*.}
 minor=${minor%%.*}
@@ -70,7 +84,7 @@ for name in $missing; do
   echo "build.sh: building $name v$release"
   # Renamed when whole, so that an interrupted build never looks like a finished one.
   unfinished=$out/.$name.$$
-  go build -C "$module" -mod=readonly -ldflags "$ldflags" -o "$unfinished" "$(package "$name")"
+  go build -C "$(module_of "$name")" -mod=readonly -ldflags "$ldflags" -o "$unfinished" "$(package "$name")"
   mv -f "$unfinished" "$out/$name"
   unfinished=
 done

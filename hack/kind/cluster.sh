@@ -1,0 +1,77 @@
+#!/bin/sh
+# The cluster of `make kind`: a kind cluster with the operator, from the image that the checkout makes.
+#
+#   hack/kind/cluster.sh up      creates it unless it is there, builds the image, brings it in, installs the operator
+#   hack/kind/cluster.sh down    deletes it
+#
+# CLUSTER names another cluster, IMG another image, KUBECTL another kubectl. A kind on the PATH is used if its network
+# plugin enforces NetworkPolicies; else one is built.
+set -eu
+cd "$(dirname "$0")/../.."
+cluster=${CLUSTER:-baseline}
+kubectl=${KUBECTL:-kubectl}
+
+fail() {
+  echo "kind: $1" >&2
+  exit 1
+}
+
+# Prints the path of a kind of version 0.24 or later.
+find_kind() {
+  if command -v kind >/dev/null; then
+    version=$(kind version -q)
+    minor=${version#*.}
+    minor=${minor%%.*}
+    if [ "${version%%.*}" -gt 0 ] || [ "$minor" -ge 24 ]; then
+      command -v kind
+      return
+    fi
+    echo "kind: the kind on the PATH is $version, whose network plugin enforces no NetworkPolicies (0.24 does)" >&2
+  fi
+  hack/tools/build.sh kind && echo bin/tools/kind
+}
+
+command -v docker >/dev/null || fail 'expected docker, in which kind runs the cluster, found none: https://docs.docker.com/get-docker'
+docker info >/dev/null 2>&1 || fail 'docker is installed, but its daemon does not answer (docker info); start it, or ask for the right to use it'
+
+case ${1-} in
+  up) ;;
+  down)
+    exec "$(find_kind)" delete cluster --name "$cluster"
+    ;;
+  *)
+    echo "kind: expected up or down, got ${1-nothing}" >&2
+    exit 2
+    ;;
+esac
+
+command -v "$kubectl" >/dev/null || fail "expected kubectl to install the operator, found none: https://kubernetes.io/docs/tasks/tools"
+image=${IMG:-baseline-policy-operator:$(make --silent version)}
+kind=$(find_kind)
+if ! "$kind" get clusters 2>/dev/null | grep -qx "$cluster"; then
+  "$kind" create cluster --name "$cluster" --config hack/kind/cluster.yaml --wait 3m
+fi
+make image IMG="$image"
+"$kind" load docker-image "$image" --name "$cluster"
+
+# Of this cluster alone: whatever the current context is, nothing is installed elsewhere.
+kubeconfig=$(mktemp)
+trap 'rm -f "$kubeconfig"' EXIT
+"$kind" get kubeconfig --name "$cluster" >"$kubeconfig"
+export KUBECONFIG="$kubeconfig"
+make deploy IMG="$image" KUBECTL="$kubectl"
+# The image can be a new one under the same name.
+"$kubectl" -n baseline-policy-system rollout restart deployment/baseline-policy-operator
+"$kubectl" -n baseline-policy-system rollout status deployment/baseline-policy-operator --timeout=3m
+
+cat <<EOF
+
+The operator runs in the cluster of the context kind-$cluster. Protect a namespace:
+
+  kubectl --context kind-$cluster create namespace shop
+  kubectl --context kind-$cluster label namespace shop baselinepolicy.dev/enforce=true
+  kubectl --context kind-$cluster apply --server-side -f config/samples/baselinepolicy.yaml
+  kubectl --context kind-$cluster get networkpolicies -n shop
+
+docs/install.md goes on from here. To delete the cluster: make kind-down
+EOF

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import { parse } from 'yaml';
+import { Folder } from '../support/cli.ts';
+import { PROJECT } from '../support/kubectl.ts';
+
+interface Step {
+  readonly uses?: string;
+  readonly run?: string;
+}
+
+interface Workflow {
+  readonly permissions?: object;
+  readonly jobs: Record<string, { readonly permissions?: Record<string, string>; readonly steps: readonly Step[] }>;
+}
+
+const FOLDER = join(PROJECT, '.github/workflows');
+
+for (const file of readdirSync(FOLDER)) {
+  describe(`The workflow ${file}`, () => {
+    const text = readFileSync(join(FOLDER, file), 'utf8');
+    const workflow = parse(text) as Workflow;
+    const steps = Object.values(workflow.jobs).flatMap((job) => job.steps);
+
+    it('gives each job the rights that it needs, and none to all', () => {
+      assert.deepEqual(workflow.permissions, {});
+      for (const [name, { permissions }] of Object.entries(workflow.jobs)) {
+        assert.ok(permissions, name);
+        // Only a release writes.
+        if (file !== 'release.yml') assert.deepEqual(permissions, { contents: 'read' }, name);
+      }
+    });
+
+    it('uses actions by commit, and says which version that is', () => {
+      const lines = text.split('\n').filter((line) => line.includes('uses:'));
+      assert.equal(lines.length, steps.filter(({ uses }) => uses !== undefined).length);
+      for (const line of lines) assert.match(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
+    });
+
+    it('puts no value into a script but by the environment', () => {
+      for (const { run = '' } of steps) assert.doesNotMatch(run, /\$\{\{/);
+    });
+  });
+}
+
+describe('hack/kind/cluster.sh', () => {
+  /** Runs it where these programs are on the PATH, beside those of a bare system, and returns how it ended. */
+  async function cluster(action: string, programs: Record<string, string>): Promise<{ code: number; stderr: string }> {
+    const find =
+      'for name in sh make sed dirname mktemp grep cat rm env; do command -v "$name"; done; test -x /bin/echo && echo /bin/echo';
+    const { stdout } = await promisify(execFile)('sh', ['-c', find]);
+    const bare = stdout
+      .trim()
+      .split('\n')
+      .map((path): [string, string] => [basename(path), `#!/bin/sh\nexec ${path} "$@"\n`]);
+    using folder = new Folder({ ...Object.fromEntries(bare), ...programs });
+    await promisify(execFile)('chmod', ['-R', '+x', folder.path]);
+    try {
+      await promisify(execFile)('/bin/sh', [join(PROJECT, 'hack/kind/cluster.sh'), action], {
+        env: { PATH: folder.path },
+      });
+      return { code: 0, stderr: '' };
+    } catch (error) {
+      const { code, stderr } = error as { code: number; stderr: string };
+      return { code, stderr };
+    }
+  }
+
+  it('says that docker is missing', async () => {
+    const { code, stderr } = await cluster('up', {});
+    assert.equal(code, 1);
+    assert.match(stderr, /^kind: expected docker, .* found none: https:\S+\n$/);
+  });
+
+  it('says that docker does not answer', async () => {
+    const { code, stderr } = await cluster('up', { docker: '#!/bin/sh\nexit 1\n' });
+    assert.equal(code, 1);
+    assert.match(stderr, /^kind: docker is installed, but its daemon does not answer/);
+  });
+
+  it('says that kubectl is missing, and knows up and down only', async () => {
+    const docker = '#!/bin/sh\n';
+    const { code, stderr } = await cluster('up', { docker });
+    assert.equal(code, 1);
+    assert.match(stderr, /^kind: expected kubectl/);
+    assert.deepEqual(await cluster('sideways', { docker }), {
+      code: 2,
+      stderr: 'kind: expected up or down, got sideways\n',
+    });
+  });
+
+  it('takes no kind whose network plugin enforces nothing', async () => {
+    const { code, stderr } = await cluster('up', {
+      docker: '#!/bin/sh\n[ "$1" = info ]\n',
+      kubectl: '#!/bin/sh\n',
+      kind: '#!/bin/sh\necho 0.23.0\n',
+    });
+    assert.notEqual(code, 0);
+    assert.match(stderr, /^kind: the kind on the PATH is 0\.23\.0, whose network plugin enforces no NetworkPolicies/);
+  });
+});
