@@ -36,6 +36,6 @@ ENV PATH=/nodejs/bin:/usr/local/bin:/usr/bin:/bin
 WORKDIR /app
 # By number, so that the kubelet can tell that it is not root.
 USER 65532:65532
-EXPOSE 8080 8081
+EXPOSE 8080 8081 8443
 # As `npm run operator` starts it: less memory for hardly more time in the garbage collector.
 ENTRYPOINT ["node", "--max-semi-space-size=8", "--single-threaded-gc", "/app/dist/main.js"]

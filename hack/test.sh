@@ -27,9 +27,12 @@ run() {
 
 rm -rf coverage
 if ! $only_faults; then
+  # These need programs that are built with Go; `make test` says so when it has to leave them out.
+  programs=
+  [ -x bin/prometheus/prometheus ] && programs='test/monitoring/**/*.test.ts'
   # Processes that tests start count too, whatever their working directory.
   NODE_V8_COVERAGE=$PWD/coverage/tmp run tests "$@" \
-    'test/unit/**/*.test.ts' 'test/property/**/*.test.ts' 'test/integration/**/*.test.ts'
+    'test/unit/**/*.test.ts' 'test/property/**/*.test.ts' 'test/integration/**/*.test.ts' ${programs:+"$programs"}
 fi
 run faults --parallel --jobs "$jobs" "$@" 'test/fault/**/*.test.ts'
 if [ -d coverage/tmp ]; then c8 report || failed=1; fi

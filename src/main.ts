@@ -3,7 +3,7 @@ import { readClusterAccess } from './kube/cluster-access.ts';
 import { serviceAccountNamespace } from './kube/kubeconfig.ts';
 import { VERSION } from './version.ts';
 
-/** Exit codes: 0 stopped as asked, 1 failed, 2 the flags or the kubeconfig are wrong. */
+/** Exit codes: 0 stopped as asked, 1 failed, 2 flags, kubeconfig or certificate are wrong. */
 process.exitCode = await main();
 
 async function main(): Promise<number> {

@@ -20,7 +20,10 @@ export const baselinePolicySchema: Schema = typeSchema(
       properties: { name: { type: 'string', maxLength: 253 } },
     },
     spec: field(specSchema, 'Which namespaces get which NetworkPolicies. An empty object is a baseline of defaults.'),
-    status: field(statusSchema, 'What the operator last saw; only the operator writes it.'),
+    status: field(statusSchema, 'What the operator last saw; only the operator writes it.', {
+      // kstatus, by which Flux and Helm wait, takes an object without a status for ready.
+      default: { observedGeneration: 0 },
+    }),
   },
   {
     required: ['spec'],

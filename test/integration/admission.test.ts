@@ -50,7 +50,12 @@ const POD = {
 
 /** An admission policy, without the group of its name. */
 type PolicyName =
-  'protected-networkpolicies' | 'reserved-names' | 'protected-namespace-labels' | 'start-gate' | 'opening-guard';
+  | 'protected-networkpolicies'
+  | 'reserved-names'
+  | 'protected-namespace-labels'
+  | 'orphaning'
+  | 'start-gate'
+  | 'opening-guard';
 
 interface ReplicaSet extends KubernetesObject {
   readonly status?: { readonly conditions?: readonly object[] };
@@ -505,8 +510,11 @@ describe('config/admission', function () {
       await createPolicy('orphaned', { namespaceSelector: { matchLabels }, deletionPolicy: 'Orphan' });
       for (const name of ['deleted', 'foreground', 'collected', 'orphaned']) await hasChildren('policies', name);
 
+      // The garbage collector would delete the children while the operator releases them.
+      const foreground = { propagationPolicy: 'Foreground' };
+      assert.equal(await verdict(clusterAdmin.baselinePolicies.delete('orphaned', foreground)), 'orphaning');
       await kube.baselinePolicies.delete('deleted');
-      await kube.baselinePolicies.delete('foreground', { propagationPolicy: 'Foreground' });
+      await kube.baselinePolicies.delete('foreground', foreground);
       await kube.baselinePolicies.delete('orphaned');
       for (const name of ['deleted', 'foreground', 'orphaned']) await gone(name);
       assert.deepEqual([...(await childrenOf('deleted')), ...(await childrenOf('foreground'))], []);

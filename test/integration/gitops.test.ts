@@ -3,9 +3,7 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { Environment } from '@marcbachmann/cel-js';
 import { LuaFactory } from 'wasmoon';
-import { parse } from 'yaml';
 import { findAsset } from '../../hack/envtest/assets.ts';
 import { API_VERSION, KIND, type BaselinePolicy, type BaselinePolicySpec } from '../../src/api/baselinepolicy.ts';
 import { LABEL_ENFORCE, LABEL_MANAGED_BY, LABEL_POLICY, LABEL_RULE, MANAGER } from '../../src/api/names.ts';
@@ -70,7 +68,7 @@ function inGit(tool: Tool, name: string, spec: BaselinePolicySpec): Manifest {
 /** All tracking labels and annotations. */
 const MARKS = TOOLS.flatMap(({ labels, annotations }) => Object.keys({ ...labels, ...annotations }));
 
-type Health = readonly [kstatus: string, argoCD: string, flux: string];
+type Health = readonly [kstatus: string, argoCD: string];
 
 /**
  * The status of a custom resource by kstatus, which Flux, Helm and others wait by.
@@ -106,27 +104,6 @@ function luaLiteral(value: unknown): string {
   if (typeof value !== 'object') return JSON.stringify(value);
   const fields = Object.entries(value).map(([key, item]) => `[${JSON.stringify(key)}] = ${luaLiteral(item)}`);
   return `{${fields.join(', ')}}`;
-}
-
-const { healthCheckExprs } = parse(readFileSync(join(PROJECT, 'config/gitops/flux-health.yaml'), 'utf8')) as {
-  healthCheckExprs: [{ apiVersion: string; kind: string; inProgress: string; failed: string; current: string }];
-};
-
-/**
- * The status that our expressions for Flux give: the first that is true counts; while none is, or one cannot be
- * evaluated since a field is missing, Flux waits.
- */
-function fluxHealth(object: object): string {
-  const environment = new Environment({ unlistedVariablesAreDyn: true });
-  const { inProgress, failed, current } = healthCheckExprs[0];
-  try {
-    for (const [status, expression] of Object.entries({ InProgress: inProgress, Failed: failed, Current: current })) {
-      if (environment.evaluate(expression, { ...object }) === true) return status;
-    }
-  } catch (error) {
-    assert.match(String(error), /No such key|Unknown variable/i);
-  }
-  return 'InProgress';
 }
 
 describe('GitOps', function () {
@@ -233,7 +210,7 @@ describe('GitOps', function () {
     const healthOf = async (policy: BaselinePolicy): Promise<Health> => {
       const { status, message } = await argoCDHealth(policy);
       assert.notEqual(message, '');
-      return [kstatus(policy), status, fluxHealth(policy)];
+      return [kstatus(policy), status];
     };
     /** The health of a policy when the operator has told it in this way of its current generation. */
     const told = async (name: string, reason: string): Promise<Health> => {
@@ -298,23 +275,16 @@ describe('GitOps', function () {
     await demo.remove();
 
     assert.deepEqual(found, {
-      Enforced: ['Current', 'Healthy', 'Current'],
-      Audited: ['Current', 'Healthy', 'Current'],
-      AddressesUnknown: ['InProgress', 'Progressing', 'InProgress'],
-      NamespacesFailed: ['Failed', 'Degraded', 'Failed'],
-      DeletionHeld: ['Failed', 'Degraded', 'Failed'],
-      deleted: ['Terminating', 'Progressing', 'InProgress'],
-      changed: ['InProgress', 'Progressing', 'InProgress'],
-      // kstatus takes an object without conditions for one whose kind has none: so Flux has expressions.
-      new: ['Current', 'Progressing', 'InProgress'],
+      Enforced: ['Current', 'Healthy'],
+      Audited: ['Current', 'Healthy'],
+      AddressesUnknown: ['InProgress', 'Progressing'],
+      NamespacesFailed: ['Failed', 'Degraded'],
+      DeletionHeld: ['Failed', 'Degraded'],
+      deleted: ['Terminating', 'Progressing'],
+      changed: ['InProgress', 'Progressing'],
+      // kstatus takes an object without a status for ready: so the definition has one to begin with.
+      new: ['InProgress', 'Progressing'],
     });
-  });
-
-  it('has the same expressions for Flux on the page as in the file', () => {
-    const page = readFileSync(join(PROJECT, 'docs/gitops.md'), 'utf8');
-    const block = /```yaml\n([^`]*healthCheckExprs[^`]*)```/.exec(page)?.[1] ?? '';
-    const { spec } = parse(block) as { spec: { healthCheckExprs: object } };
-    assert.deepEqual(spec.healthCheckExprs, healthCheckExprs);
   });
 
   it('has a health check that the command of the page adds to the settings of Argo CD', async () => {

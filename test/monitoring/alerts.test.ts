@@ -9,7 +9,7 @@ import { kustomize, PROJECT, type ManifestObject } from '../support/kubectl.ts';
 import { prometheusProgram } from '../support/prometheus.ts';
 
 const RULES = join(PROJECT, 'hack/prometheus/rules.ts');
-const UNIT_TESTS = join(PROJECT, 'test/prometheus/rules.test.yaml');
+const UNIT_TESTS = join(PROJECT, 'test/monitoring/rules.test.yaml');
 const RUNBOOKS = 'docs/runbooks.md';
 
 interface Alert {
