@@ -35,7 +35,7 @@ test: lint types control-plane-programs programs ## Run everything: lint, genera
 	@$(NPM_RUN) test
 
 .PHONY: test-faults
-test-faults: $(INSTALLED) control-plane-programs ## Run fault tests on a real control plane; LONG=1 for the long form, about an hour and a half
+test-faults: $(INSTALLED) control-plane-programs ## Run fault tests on a real control plane; LONG=1 for the long form, about an hour
 	@$(if $(LONG),FAULTS=long )$(NPM_RUN) test:faults
 
 .PHONY: lint
