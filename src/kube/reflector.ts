@@ -17,6 +17,8 @@ export interface WatchObserver {
   observeWatchRestart(resource: string): void;
   /** The server sent something: a list, the headers of a watch, an event or a bookmark. */
   observeWatchEvent(resource: string): void;
+  /** Nobody watches the resource any more. */
+  observeWatchEnd(resource: string): void;
 }
 
 /** Options of a {@link Reflector}. */
@@ -162,6 +164,7 @@ export class Reflector {
   async stop(): Promise<void> {
     this.#stopped.abort();
     await this.#running;
+    this.#options.observer?.observeWatchEnd(this.#resource);
   }
 
   async #run(): Promise<void> {

@@ -99,5 +99,9 @@ export function watchObserver(metrics: Metrics) {
     observeWatchEvent: (resource: string) => {
       of(resource).lastEvent.set(Date.now() / 1000);
     },
+    // Else it would look like a watch that has fallen silent.
+    observeWatchEnd: (resource: string) => {
+      metrics.watchLastEvent.remove({ resource });
+    },
   };
 }

@@ -47,6 +47,7 @@ describe('Reflector', function () {
   let reflector: Reflector;
   let restarts: number;
   let events: number;
+  let ends: number;
   let log: PassThrough;
   let namespaces = 0;
 
@@ -87,6 +88,7 @@ describe('Reflector', function () {
     store = new Store(trim);
     restarts = 0;
     events = 0;
+    ends = 0;
     log = new PassThrough();
     reflector = new Reflector({
       client: new KubeClient(transport),
@@ -94,7 +96,11 @@ describe('Reflector', function () {
       scope: { namespace },
       store,
       logger: createLogger({ level: 'debug', format: 'json', stream: log }),
-      observer: { observeWatchRestart: () => restarts++, observeWatchEvent: () => events++ },
+      observer: {
+        observeWatchRestart: () => restarts++,
+        observeWatchEvent: () => events++,
+        observeWatchEnd: () => ends++,
+      },
       pageSize: 500,
       // The shortest waits.
       random: () => 0,
@@ -685,6 +691,7 @@ describe('Reflector', function () {
     async function stopsPromptly(): Promise<void> {
       const started = performance.now();
       await reflector.stop();
+      assert.equal(ends, 1, 'its end is told');
       const took = performance.now() - started;
       assert.ok(took < 300, `expected less than 0.3 s, got ${took} ms`);
     }

@@ -72,6 +72,14 @@ describe('Addresses that rules take from the cluster', function () {
     assert.deepEqual(untouched, others);
     await demo.reconciled(policy, 1);
     assert.deepEqual(await demo.drift(policy), {});
+
+    // When nobody needs them any more, their watch is no watch that has fallen silent.
+    const lastEvent = 'watch_last_event_timestamp_seconds{resource="endpointslices"}';
+    assert.ok((await demo.operator.metric(lastEvent)) > 0);
+    await demo.remove(policy);
+    await eventually(async () => {
+      assert.equal((await demo.operator.metrics()).has(lastEvent), false);
+    });
   });
 
   it('of the API server while nobody lists any: no such child, a condition, and the others as ever', async () => {
