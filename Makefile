@@ -68,6 +68,11 @@ test-rules: $(INSTALLED) ## Test the alerts by promtool
 	@hack/prometheus/build.sh promtool
 	@$(NPM_RUN) test:rules
 
+.PHONY: test-chart
+test-chart: $(INSTALLED) control-plane-programs ## Test the Helm chart on a real control plane, by helm, which is built with Go
+	@hack/tools/build.sh helm
+	@$(NPM_RUN) test:chart
+
 .PHONY: rules
 rules: $(INSTALLED) ## Print the alerts as a file of rules, for Prometheus without its operator
 	@$(NODE) hack/prometheus/rules.ts
@@ -139,7 +144,7 @@ bench-kyverno: build control-plane-programs ## Measure the operator beside Kyver
 	@$(NODE) hack/bench/kyverno.ts $(ARGS)
 
 .PHONY: generate
-generate: $(INSTALLED) ## Write what is generated: definition, types, reference
+generate: $(INSTALLED) ## Write what is generated: definition, types, reference, copies of the chart
 	@$(NPM_RUN) generate
 
 .PHONY: format

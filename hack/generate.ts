@@ -1,10 +1,12 @@
 /**
  * Writes what follows from the schema of BaselinePolicy: the CustomResourceDefinition, the TypeScript types and the
- * field tables of the reference. With `--check` it writes nothing, names the files that are stale and exits with 1.
- * `--root DIR` reads and writes below another directory than the project's.
+ * field tables of the reference; and from config/ and the values of the Helm chart: the chart's copies and the table of
+ * its README. With `--check` it writes nothing, names the files that are stale and exits with 1.
+ * `--root DIR` reads and writes what is generated below another directory than the project's.
  */
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { format, resolveConfig } from 'prettier';
 import { stringify } from 'yaml';
@@ -12,19 +14,58 @@ import { customResourceDefinition } from '../src/api/schema.ts';
 import type { Schema } from '../src/api/schema/schema.ts';
 import { specSchema } from '../src/api/schema/spec.ts';
 import { statusSchema } from '../src/api/schema/status.ts';
+import { chartValues } from './chart/values.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
-const NOTICE = 'Generated from src/api/schema.ts by hack/generate.ts; do not edit.';
-const BEGIN_TABLES = `<!-- Begin: ${NOTICE} -->`;
-const END_TABLES = '<!-- End of the generated part. -->';
+const SCHEMA = 'src/api/schema.ts';
+const CHART = 'charts/baseline-policy-operator';
 
 /** The generated files: path below the root, and their new content made from the old one (undefined if absent). */
 const FILES: Readonly<Record<string, (old: string | undefined) => string>> = {
-  'crds/baselinepolicy.dev_baselinepolicies.yaml': () =>
-    `# ${NOTICE}\n${stringify(customResourceDefinition, { aliasDuplicateObjects: false, lineWidth: 0 })}`,
-  'src/api/types.generated.ts': () => `// ${NOTICE}\n\n${typeScript(namedTypes([specSchema, statusSchema]))}`,
-  'docs/baselinepolicy.md': (old) => withTables(old ?? '', fieldTables(namedTypes([specSchema, statusSchema]))),
+  'crds/baselinepolicy.dev_baselinepolicies.yaml': () => definition(),
+  'src/api/types.generated.ts': () => `// ${notice(SCHEMA)}\n\n${typeScript(namedTypes([specSchema, statusSchema]))}`,
+  'docs/baselinepolicy.md': (old) =>
+    withTables('docs/baselinepolicy.md', old, SCHEMA, fieldTables(namedTypes([specSchema, statusSchema]))),
+  [`${CHART}/README.md`]: (old) => withTables(`${CHART}/README.md`, old, `${CHART}/values.yaml`, valuesTable()),
+  // What config/ and the chart share. A chart is packed by itself, so it cannot read config/.
+  [`${CHART}/files/baselinepolicies.yaml`]: () => definition(),
+  ...copiesOf('config', [
+    'admission/opening-guard/opening_guard.yaml',
+    'admission/start-gate/start_gate.yaml',
+    'admission/tamper-protection/roles.yaml',
+    'admission/tamper-protection/tamper_protection.yaml',
+    'prometheus/prometheus_rule.yaml',
+    'rbac/baselinepolicy_roles.yaml',
+    'rbac/metrics_roles.yaml',
+    'rbac/role.yaml',
+    'rbac/role_binding.yaml',
+  ]),
+  // JSON has no comments.
+  [`${CHART}/files/grafana/dashboard.json`]: () => sourceText('config/grafana/dashboard.json'),
 };
+
+function notice(source: string): string {
+  return `Generated from ${source} by hack/generate.ts; do not edit.`;
+}
+
+function definition(): string {
+  const crd = stringify(customResourceDefinition, { aliasDuplicateObjects: false, lineWidth: 0 });
+  return `# ${notice(SCHEMA)}\n${crd}`;
+}
+
+/** Copies in the folder `files` of the chart, at the same paths as in the folder that they are from. */
+function copiesOf(folder: string, paths: readonly string[]): Record<string, () => string> {
+  return Object.fromEntries(
+    paths.map((path) => {
+      const source = `${folder}/${path}`;
+      return [`${CHART}/files/${path}`, () => `# ${notice(source)}\n#\n${sourceText(source)}`];
+    }),
+  );
+}
+
+function sourceText(path: string): string {
+  return readFileSync(join(PROJECT, path), 'utf8');
+}
 
 /**
  * Every schema with a title, below and with these, each title once, in the order of reading.
@@ -143,13 +184,25 @@ function escaped(markdown: string): string {
   return markdown.replaceAll('<', '&lt;').replaceAll('|', '\\|');
 }
 
-function withTables(document: string, tables: string): string {
-  const begin = document.indexOf(BEGIN_TABLES);
-  const end = document.indexOf(END_TABLES);
+function valuesTable(): string {
+  const rows = chartValues(sourceText(`${CHART}/values.yaml`)).map(
+    ({ path, value, description }) =>
+      `| \`${path}\` | \`${stringify(value, { collectionStyle: 'flow', lineWidth: 0 }).trim()}\` | ${escaped(description)} |`,
+  );
+  return ['| Value | Default | Description |', '| --- | --- | --- |', ...rows, ''].join('\n');
+}
+
+/** The document `path` with these tables between its two markers. Throws without those. */
+function withTables(path: string, old: string | undefined, source: string, tables: string): string {
+  const document = old ?? '';
+  const beginTables = `<!-- Begin: ${notice(source)} -->`;
+  const endTables = '<!-- End of the generated part. -->';
+  const begin = document.indexOf(beginTables);
+  const end = document.indexOf(endTables);
   if (begin < 0 || end < begin) {
-    throw new Error(`Expected docs/baselinepolicy.md to hold "${BEGIN_TABLES}" and, after it, "${END_TABLES}".`);
+    throw new Error(`Expected ${path} to hold "${beginTables}" and, after it, "${endTables}".`);
   }
-  return `${document.slice(0, begin)}${BEGIN_TABLES}\n\n${tables}\n${document.slice(end)}`;
+  return `${document.slice(0, begin)}${beginTables}\n\n${tables}\n${document.slice(end)}`;
 }
 
 async function textOf(path: string): Promise<string | undefined> {
@@ -175,6 +228,7 @@ for (const [path, generate] of Object.entries(FILES)) {
     console.error(`${path} is stale: run "npm run generate" and commit the result.`);
     process.exitCode = 1;
   } else {
+    await mkdir(dirname(target), { recursive: true });
     await writeFile(target, current);
     console.log(`Wrote ${path}`);
   }
