@@ -162,8 +162,8 @@ control-plane-programs:
 # What tests of alerts, dashboard and chart run. All the rest runs without Go where KUBEBUILDER_ASSETS has all programs.
 .PHONY: programs
 programs:
-	@if command -v go >/dev/null; then hack/prometheus/build.sh; else \
-	  echo 'make: found no Go to build Prometheus with: test/monitoring is left out'; fi
+	@if command -v go >/dev/null; then hack/prometheus/build.sh && hack/tools/build.sh helm; else \
+	  echo 'make: found no Go to build Prometheus and Helm with: test/monitoring and test/chart are left out'; fi
 
 $(INSTALLED): package-lock.json
 	@command -v npm >/dev/null || { echo 'make: found no npm; install Node 20 or newer, with npm: https://nodejs.org' >&2; exit 1; }

@@ -29,10 +29,15 @@ rm -rf coverage
 if ! $only_faults; then
   # These need programs that are built with Go; `make test` says so when it has to leave them out.
   programs=
-  [ -x bin/prometheus/prometheus ] && programs='test/monitoring/**/*.test.ts'
+  [ -x bin/prometheus/prometheus ] && programs="test/monitoring/**/*.test.ts"
+  [ -x bin/tools/helm ] && programs="$programs test/chart/**/*.test.ts"
   # Processes that tests start count too, whatever their working directory.
+  # The patterns are for mocha, and none has a blank.
+  set -f
+  # shellcheck disable=SC2086
   NODE_V8_COVERAGE=$PWD/coverage/tmp run tests "$@" \
-    'test/unit/**/*.test.ts' 'test/property/**/*.test.ts' 'test/integration/**/*.test.ts' ${programs:+"$programs"}
+    'test/unit/**/*.test.ts' 'test/property/**/*.test.ts' 'test/integration/**/*.test.ts' $programs
+  set +f
 fi
 run faults --parallel --jobs "$jobs" "$@" 'test/fault/**/*.test.ts'
 if [ -d coverage/tmp ]; then c8 report || failed=1; fi
