@@ -163,6 +163,7 @@ const EFFECTS: Readonly<Record<string, { value: unknown; beside?: object; change
     changes: {
       ...policyAndBinding('protected-networkpolicies.baselinepolicy.dev', 'removed'),
       ...policyAndBinding('reserved-names.baselinepolicy.dev', 'removed'),
+      ...policyAndBinding('orphaning.baselinepolicy.dev', 'removed'),
       ...policyAndBinding('protected-namespace-labels.baselinepolicy.dev', 'removed'),
       'ClusterRole baselinepolicy-break-glass': 'removed',
       'ClusterRole baselinepolicy-opt-out': 'removed',
