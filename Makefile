@@ -11,6 +11,9 @@ INSTALLED := node_modules/.installed
 # For the demo kube-controller-manager is no must, and setup-envtest brings none.
 DEMO_PROGRAMS := etcd kube-apiserver kubectl $(if $(KUBEBUILDER_ASSETS),,kube-controller-manager)
 
+# For a node of its own, beside what tests need.
+NODE_PROGRAMS := etcd kube-apiserver kube-controller-manager kubectl kube-scheduler kube-proxy kubelet
+
 VERSION := $(shell sed -n 's/^  "version": "\(.*\)",/\1/p' package.json)
 # What `make image` builds and `make deploy` installs.
 IMG ?= baseline-policy-operator:$(VERSION)
@@ -21,7 +24,7 @@ KUBECTL ?= $(or $(shell command -v kubectl),$(wildcard bin/k8s/kubectl),kubectl)
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(INSTALLED) ## Run the operator: on the cluster of KUBECONFIG if set, else on one of its own with samples and a guide
@@ -81,6 +84,22 @@ rules: $(INSTALLED) ## Print the alerts as a file of rules, for Prometheus witho
 test-compat: $(INSTALLED) ## Run integration tests on the Kubernetes of KUBERNETES, by default 1.34; built once, about ten minutes
 	@KUBERNETES=$(KUBERNETES) hack/envtest/build.sh
 	@KUBEBUILDER_ASSETS='$(CURDIR)/bin/k8s-$(KUBERNETES)' $(NPM_RUN) test:integration
+
+.PHONY: e2e
+e2e: build ## Run tests with the operator as pods: on the cluster of KUBECONFIG if set, which has the image IMG, else on a node of its own (Linux, root)
+ifeq ($(KUBECONFIG),)
+	@hack/node/install.sh --docker
+	@$(MAKE) node-programs
+	@hack/node/npm.sh
+	@IMG='$(IMG)' $(NODE) hack/node/sandbox.ts $(NPM_RUN) test:e2e
+else
+	@hack/envtest/build.sh kubectl
+	@IMG='$(IMG)' $(NPM_RUN) test:e2e
+endif
+
+.PHONY: node
+node: build node-programs ## Run a node with a control plane in the foreground, with the image IMG (Linux, root); prints its KUBECONFIG
+	@$(NODE) hack/node/main.ts '$(IMG)'
 
 .PHONY: control-plane
 control-plane: $(INSTALLED) control-plane-programs ## Run a control plane in the foreground; prints its KUBECONFIG
@@ -164,6 +183,12 @@ control-plane-programs:
 programs:
 	@if command -v go >/dev/null; then hack/prometheus/build.sh && hack/tools/build.sh helm; else \
 	  echo 'make: found no Go to build Prometheus and Helm with: test/monitoring and test/chart are left out'; fi
+
+.PHONY: node-programs
+node-programs:
+	@hack/node/install.sh
+	@KUBEBUILDER_ASSETS= hack/envtest/build.sh $(NODE_PROGRAMS)
+	@hack/node/build.sh
 
 $(INSTALLED): package-lock.json
 	@command -v npm >/dev/null || { echo 'make: found no npm; install Node 20 or newer, with npm: https://nodejs.org' >&2; exit 1; }

@@ -1,8 +1,9 @@
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 
-/** A program of the control plane. */
-export type Asset = 'etcd' | 'kube-apiserver' | 'kube-controller-manager' | 'kubectl';
+/** A program of the control plane, or of Kubernetes on a node. */
+export type Asset =
+  'etcd' | 'kube-apiserver' | 'kube-controller-manager' | 'kubectl' | 'kube-scheduler' | 'kube-proxy' | 'kubelet';
 
 const BUILT = join(import.meta.dirname, '../../bin/k8s');
 

@@ -2,7 +2,8 @@
 # Builds the binaries of the test control plane into bin/k8s/, from the Go module proxy, each only when it is missing or
 # older than go.mod, which names the versions.
 #
-#   hack/envtest/build.sh [NAME...]     NAME: etcd, kube-apiserver, kube-controller-manager, kubectl; all by default
+#   hack/envtest/build.sh [NAME...]     NAME: etcd, kube-apiserver, kube-controller-manager, kubectl, which are the
+#                                       default; kubelet, kube-proxy, kube-scheduler, which a node needs too
 #
 # With KUBEBUILDER_ASSETS set to a folder that holds etcd and kube-apiserver, only what that folder lacks is built.
 # With KUBERNETES=1.34 that version of Kubernetes is built, into bin/k8s-1.34, whatever KUBEBUILDER_ASSETS says; the
@@ -22,8 +23,12 @@ fail() {
 package() {
   case $1 in
     etcd) echo go.etcd.io/etcd/server/v3 ;;
-    kube-apiserver | kube-controller-manager | kubectl) echo "k8s.io/kubernetes/cmd/$1" ;;
-    *) fail "expected etcd, kube-apiserver, kube-controller-manager or kubectl, got $1" ;;
+    kube-apiserver | kube-controller-manager | kubectl | kubelet | kube-proxy | kube-scheduler)
+      echo "k8s.io/kubernetes/cmd/$1"
+      ;;
+    *)
+      fail "expected etcd, kube-apiserver, kube-controller-manager, kubectl, kubelet, kube-proxy or kube-scheduler, got $1"
+      ;;
   esac
 }
 

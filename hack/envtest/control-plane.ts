@@ -7,6 +7,7 @@ import { Agent, request } from 'undici';
 import { stringify } from 'yaml';
 import { type Asset, findAsset } from './assets.ts';
 import { AUDIT_POLICY, AUDIT_START, type AuditEvent, type AuditMark, readAuditLog } from './audit.ts';
+import type { KeyedCertificate } from './certificates.ts';
 import { Component, ComponentError } from './component.ts';
 import { Credentials } from './credentials.ts';
 import { Etcd } from './etcd.ts';
@@ -25,6 +26,18 @@ export interface ControlPlaneOptions {
   apiServerFlags?: readonly string[];
   controllerManagerFlags?: readonly string[];
   etcdFlags?: readonly string[];
+  /** Where nodes and pods find the API server. Default: nowhere, it is on loopback, and there are no nodes. */
+  network?: ClusterNetwork;
+}
+
+/** The network of a control plane that has nodes. */
+export interface ClusterNetwork {
+  /** IPv4 address of this machine that nodes and pods reach, and port, where the API server listens. */
+  readonly host: string;
+  readonly port: number;
+  /** Addresses of Services, and the first of them, which is that of default/kubernetes. */
+  readonly serviceRange: string;
+  readonly kubernetesService: string;
 }
 
 /**
@@ -34,8 +47,8 @@ export interface ControlPlaneOptions {
 export const ADVERTISED_ADDRESS = '192.0.2.1';
 
 /**
- * What tests and a demo need of a cluster: namespaces that go, garbage collection, quotas, pods of Deployments,
- * EndpointSlices of Services, aggregated ClusterRoles, and the type checks of ValidatingAdmissionPolicies.
+ * What tests and a demo need of a cluster without nodes: namespaces that go, garbage collection, quotas, pods of
+ * Deployments, EndpointSlices of Services, aggregated ClusterRoles, and the type checks of ValidatingAdmissionPolicies.
  */
 const CONTROLLERS = [
   'namespace-controller',
@@ -55,6 +68,8 @@ const CONTROLLERS = [
  */
 const PORTS = { min: 10_000, max: 32_767 };
 const PORT_ATTEMPTS = 10;
+/** Names and addresses by which the API server is known, wherever it is. */
+const HOSTS = ['127.0.0.1', 'localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'];
 const READY_TIMEOUT_MS = 60_000;
 const STOP_GRACE_MS = 10_000;
 
@@ -91,10 +106,11 @@ export class ControlPlane implements AsyncDisposable {
   #kubeconfigs = 0;
 
   private constructor(options: ControlPlaneOptions, guard: Guard, credentials: Credentials, port: number) {
+    const host = options.network?.host ?? '127.0.0.1';
     this.#options = options;
     this.#guard = guard;
     this.#credentials = credentials;
-    this.server = `https://127.0.0.1:${port}`;
+    this.server = `https://${host}:${port}`;
     this.kubeconfig = join(guard.folder, 'kubeconfig');
     this.adminToken = credentials.adminToken;
     this.caData = credentials.authority.certificate;
@@ -114,7 +130,9 @@ export class ControlPlane implements AsyncDisposable {
     const programs: Asset[] = ['etcd', 'kube-apiserver'];
     if (wantsControllers(options)) programs.push('kube-controller-manager');
     for (const program of programs) findAsset(program);
-    return ControlPlane.#launch(options, new Credentials());
+    const { network } = options;
+    const hosts = network ? [network.host, network.kubernetesService] : ['10.0.0.1'];
+    return ControlPlane.#launch(options, new Credentials([...HOSTS, ...hosts]));
   }
 
   /**
@@ -137,7 +155,8 @@ export class ControlPlane implements AsyncDisposable {
 
   static async #launch(options: ControlPlaneOptions, credentials: Credentials, data?: Etcd): Promise<ControlPlane> {
     for (let attempt = 1; ; attempt++) {
-      const controlPlane = new ControlPlane(options, await Guard.start(), credentials, await freePort());
+      const port = options.network?.port ?? (await freePort());
+      const controlPlane = new ControlPlane(options, await Guard.start(), credentials, port);
       try {
         await data?.copyDataTo(controlPlane.#etcd);
         await controlPlane.#start();
@@ -163,6 +182,11 @@ export class ControlPlane implements AsyncDisposable {
       'client-key-data': base64(key),
     });
     return path;
+  }
+
+  /** The certificate, and its key, of a server for these host names and IPv4 addresses, for example of a kubelet. */
+  issueServer(hosts: readonly string[]): KeyedCertificate {
+    return this.#credentials.authority.issueServer(hosts);
   }
 
   /** Path of a kubeconfig with a token, valid for an hour, of a ServiceAccount that exists. */
@@ -268,7 +292,13 @@ export class ControlPlane implements AsyncDisposable {
     if (wantsControllers(this.#options)) {
       const controllerManager = this.#run('kube-controller-manager', [
         `--kubeconfig=${this.#path('controller-manager.kubeconfig')}`,
-        `--controllers=${CONTROLLERS.join()}`,
+        ...(this.#options.network
+          ? [
+              '--controllers=*',
+              `--flex-volume-plugin-dir=${this.#path('volume-plugins')}`,
+              ...this.#credentials.controllerManagerFlags(this.#guard.folder),
+            ]
+          : [`--controllers=${CONTROLLERS.join()}`]),
         '--leader-elect=false',
         '--secure-port=0',
         // The defaults, 20 requests a second, would make the namespaces of one test wait for those of another.
@@ -285,6 +315,8 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   #apiServerFlags(): string[] {
+    const { hostname, port } = new URL(this.server);
+    const { network } = this.#options;
     const audit = [
       `--audit-log-path=${this.#path('audit.log')}`,
       `--audit-policy-file=${this.#path('audit-policy.yaml')}`,
@@ -292,14 +324,15 @@ export class ControlPlane implements AsyncDisposable {
     ];
     return [
       `--etcd-servers=${this.#etcd.endpoint}`,
-      '--bind-address=127.0.0.1',
-      `--secure-port=${new URL(this.server).port}`,
-      `--advertise-address=${ADVERTISED_ADDRESS}`,
+      `--bind-address=${hostname}`,
+      `--secure-port=${port}`,
+      `--advertise-address=${network?.host ?? ADVERTISED_ADDRESS}`,
       ...this.#credentialFlags,
       '--authorization-mode=Node,RBAC',
       // Without it a watch that a client keeps open holds up a stop for a minute.
       '--shutdown-watch-termination-grace-period=1s',
-      '--service-cluster-ip-range=10.0.0.0/24',
+      `--service-cluster-ip-range=${network?.serviceRange ?? '10.0.0.0/24'}`,
+      '--kubelet-preferred-address-types=InternalIP',
       '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
       ...(this.#options.auditLog ? audit : []),
       ...(this.#options.apiServerFlags ?? []),

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 const GUARD = `
 umask 077
 folder=$1
+cleanup=$2
 pids=
 finish() {
   for pid in $pids; do kill -s KILL -- "-$pid"; done
@@ -20,6 +21,7 @@ finish() {
   for pid in $pids; do
     while [ $tries -lt 50 ] && kill -s 0 -- "-$pid"; do tries=$((tries + 1)); sleep 0.02; done
   done
+  [ -z "$cleanup" ] || sh -c "$cleanup"
   rm -rf "$folder"
 }
 trap '' INT HUP
@@ -55,10 +57,13 @@ export class Guard {
     this.#shell = shell;
   }
 
-  /** Makes the folder, under os.tmpdir(). */
-  static async start(): Promise<Guard> {
+  /**
+   * Makes the folder, under os.tmpdir(). `cleanup` is a shell command that removes what the processes leave elsewhere; it
+   * runs when they have ended, and before the folder goes.
+   */
+  static async start(cleanup = ''): Promise<Guard> {
     const folder = join(tmpdir(), `control-plane-${randomBytes(6).toString('hex')}`);
-    const shell = spawn('sh', ['-c', GUARD, 'guard', folder], { detached: true, cwd: '/', stdio: 'pipe' });
+    const shell = spawn('sh', ['-c', GUARD, 'guard', folder, cleanup], { detached: true, cwd: '/', stdio: 'pipe' });
     let stderr = '';
     shell.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     const ready = once(shell.stdout, 'data').then(() => undefined);

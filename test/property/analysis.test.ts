@@ -209,7 +209,8 @@ function endpoint(model: Model, end: BruteEnd, of: Required<Omit<ConnectionOptio
   return podEndpoint(model.cluster, end, of.ipBlockMatchesPods ? knownAddresses(end) : []);
 }
 
-describe('connections of what a BaselinePolicy renders, for any of its rules', () => {
+describe('connections of what a BaselinePolicy renders, for any of its rules', function () {
+  this.timeout(120_000);
   const TEAM = 'team';
   const ENDS: readonly BruteEnd[] = [
     ...['team/web', 'team/db', 'other/app', 'monitoring/prometheus', 'ingress/nginx', 'ingress/other'].map((id) =>

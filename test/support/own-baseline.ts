@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { API_VERSION, KIND } from '../../src/api/baselinepolicy.ts';
+import { childName, LABEL_ENFORCE } from '../../src/api/names.ts';
+import type { NetworkPolicy, NetworkPolicySpec } from '../../src/api/networkpolicy.ts';
+import { eventually } from './await.ts';
+import type { RealCluster } from './real-cluster.ts';
+
+/** Rules of `spec: {}`. */
+const RULES = ['default-deny', 'allow-dns', 'allow-monitoring'];
+const TIMEOUT = { timeout: 30_000, interval: 100 };
+
+/** A BaselinePolicy, all rules as by default, for namespaces of one test alone, on a cluster that has others. */
+export class OwnBaseline implements AsyncDisposable {
+  /** Name of the BaselinePolicy, and beginning of those of its namespaces. */
+  readonly name: string;
+  readonly #cluster: RealCluster;
+  readonly #namespaces: string[] = [];
+
+  private constructor(cluster: RealCluster, name: string) {
+    this.#cluster = cluster;
+    this.name = name;
+  }
+
+  /** Creates the BaselinePolicy. */
+  static async create(cluster: RealCluster): Promise<OwnBaseline> {
+    const name = `e2e-${randomBytes(3).toString('hex')}`;
+    await cluster.kube.baselinePolicies.create({
+      apiVersion: API_VERSION,
+      kind: KIND,
+      metadata: { name },
+      spec: { namespaceSelector: { matchLabels: { [LABEL_ENFORCE]: 'true', test: name } } },
+    });
+    return new OwnBaseline(cluster, name);
+  }
+
+  /** Creates a namespace that has opted in, and waits until it has its children; returns its name. */
+  async optedIn(suffix: string): Promise<string> {
+    const namespace = await this.namespace(suffix, { [LABEL_ENFORCE]: 'true' });
+    await this.awaitChildren(namespace);
+    return namespace;
+  }
+
+  /** Creates a namespace with these labels, of which none opts in by itself; returns its name. */
+  async namespace(suffix: string, labels: Readonly<Record<string, string>> = {}): Promise<string> {
+    const name = `${this.name}-${suffix}`;
+    await this.#cluster.kube.namespaces.create({ metadata: { name, labels: { test: this.name, ...labels } } });
+    this.#namespaces.push(name);
+    return name;
+  }
+
+  /** The child that a rule makes in a namespace; rejects when it is not there. */
+  async child(namespace: string, rule: string): Promise<NetworkPolicy & { spec: NetworkPolicySpec }> {
+    const child = await this.#cluster.kube.networkPolicies(namespace).get(childName(this.name, rule));
+    assert.ok(child.spec, `${namespace}/${child.metadata.name} has no spec`);
+    return { ...child, spec: child.spec };
+  }
+
+  /** UID and resourceVersion of each child of a namespace, by its name: they change when it is written. */
+  async versions(namespace: string): Promise<Record<string, string>> {
+    const children = await this.#cluster.kube.networkPolicies(namespace).list();
+    return Object.fromEntries(
+      children.map(({ metadata: { name, uid = '', resourceVersion = '' } }) => [name, `${uid} ${resourceVersion}`]),
+    );
+  }
+
+  /** Waits until a namespace has exactly its children. */
+  async awaitChildren(namespace: string, rules: readonly string[] = RULES): Promise<void> {
+    const expected = rules.map((rule) => childName(this.name, rule)).sort();
+    await eventually(async () => {
+      assert.deepEqual(Object.keys(await this.versions(namespace)).sort(), expected);
+    }, TIMEOUT);
+  }
+
+  /** Deletes a child and waits until another has its name. */
+  async deleteAndAwaitHealing(namespace: string, rule: string): Promise<void> {
+    const { metadata } = await this.child(namespace, rule);
+    await this.#cluster.kube.networkPolicies(namespace).delete(metadata.name);
+    await eventually(async () => {
+      assert.notEqual((await this.child(namespace, rule)).metadata.uid, metadata.uid);
+    }, TIMEOUT);
+  }
+
+  /** Deletes the namespaces, and the BaselinePolicy, which the operator lets go. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { namespaces, baselinePolicies } = this.#cluster.kube;
+    for (const name of this.#namespaces) await namespaces.delete(name);
+    await baselinePolicies.delete(this.name);
+  }
+}
