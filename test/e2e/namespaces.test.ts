@@ -28,7 +28,7 @@ describe('A namespace in a cluster with the operator as pods', function () {
   it('has a child healed in place that somebody edits, and made again that somebody deletes', async () => {
     const namespace = await baseline.optedIn('heals');
     const before = await baseline.child(namespace, 'default-deny');
-    await cluster.kube.networkPolicies(namespace).merge(before.metadata.name, { spec: { ingress: [{}] } });
+    await baseline.edit(namespace, 'default-deny', { ingress: [{}] });
     await eventually(async () => {
       const { metadata, spec } = await baseline.child(namespace, 'default-deny');
       assert.deepEqual(spec, before.spec);

@@ -6,6 +6,8 @@ import type { NetworkPolicy, NetworkPolicySpec } from '../../src/api/networkpoli
 import { eventually } from './await.ts';
 import type { RealCluster } from './real-cluster.ts';
 
+/** Without it the tamper protection, which may be installed, refuses everybody but the operator. */
+const BREAK_GLASS = { 'baselinepolicy.dev/break-glass': 'a test' };
 /** Rules of `spec: {}`. */
 const RULES = ['default-deny', 'allow-dns', 'allow-monitoring'];
 const TIMEOUT = { timeout: 30_000, interval: 100 };
@@ -72,10 +74,18 @@ export class OwnBaseline implements AsyncDisposable {
     }, TIMEOUT);
   }
 
-  /** Deletes a child and waits until another has its name. */
+  /** Changes the spec of a child, as a person may in an emergency; resolves before that is healed. */
+  async edit(namespace: string, rule: string, spec: NetworkPolicySpec): Promise<void> {
+    const patch = { metadata: { annotations: BREAK_GLASS }, spec };
+    await this.#cluster.kube.networkPolicies(namespace).merge(childName(this.name, rule), patch);
+  }
+
+  /** Deletes a child, as a person may in an emergency, and waits until another has its name. */
   async deleteAndAwaitHealing(namespace: string, rule: string): Promise<void> {
     const { metadata } = await this.child(namespace, rule);
-    await this.#cluster.kube.networkPolicies(namespace).delete(metadata.name);
+    const policies = this.#cluster.kube.networkPolicies(namespace);
+    await policies.merge(metadata.name, { metadata: { annotations: BREAK_GLASS } });
+    await policies.delete(metadata.name);
     await eventually(async () => {
       assert.notEqual((await this.child(namespace, rule)).metadata.uid, metadata.uid);
     }, TIMEOUT);
