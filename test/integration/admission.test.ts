@@ -767,7 +767,7 @@ describe('config/admission', function () {
           .resource<AdmissionPolicy>('admissionregistration.k8s.io/v1', 'validatingadmissionpolicies')
           .list();
         const ours = policies.filter(({ metadata }) => metadata.name.endsWith('.baselinepolicy.dev'));
-        assert.equal(ours.length, 5);
+        assert.equal(ours.length, 6);
         for (const { metadata, status } of ours) {
           assert.equal(status?.observedGeneration, metadata.generation, metadata.name);
           assert.deepEqual(status?.typeChecking, {}, metadata.name);
