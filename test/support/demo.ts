@@ -259,8 +259,7 @@ export class Demo {
     const { baselinePolicies } = this.kube;
     const names = policies.length > 0 ? policies : (await baselinePolicies.list()).map(({ metadata }) => metadata.name);
     await Promise.all(names.map((name) => baselinePolicies.delete(name)));
-    // A cap, not a promise: operators of some tests have thousands of objects to deal with.
-    await this.gone(names, { timeout: 60_000 });
+    await this.gone(names);
   }
 
   /** Resolves when none of these BaselinePolicies is left. */
