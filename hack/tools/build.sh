@@ -1,12 +1,11 @@
 #!/bin/sh
-# Builds tools into bin/tools/, from the Go module proxy, each only when it is missing or older than go.mod, which names
-# the versions.
+# Builds tools into bin/tools/, each only when it is missing or older than go.mod.
 #
 #   hack/tools/build.sh NAME...     NAME: actionlint, helm, kind
 set -eu
 
 module=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-out=$(dirname -- "$(dirname -- "$module")")/bin/tools
+project=$(dirname -- "$(dirname -- "$module")")
 
 for name in "$@"; do
   case $name in
@@ -18,14 +17,5 @@ for name in "$@"; do
       exit 2
       ;;
   esac
-  if [ -x "$out/$name" ] && ! [ "$module/go.mod" -nt "$out/$name" ]; then continue; fi
-  if ! command -v go >/dev/null; then
-    echo "build.sh: cannot build $name: there is no Go here; install Go 1.26 (1.21 or newer fetches it by itself): https://go.dev/doc/install" >&2
-    exit 1
-  fi
-  echo "build.sh: building $name into $out; once, up to some minutes" >&2
-  mkdir -p "$out"
-  # Renamed when whole, so that an interrupted build never looks like a finished one.
-  go build -C "$module" -mod=readonly -o "$out/.$name" "$package"
-  mv -f "$out/.$name" "$out/$name"
+  "$project/hack/go-build.sh" "$module" "$project/bin/tools/$name" "$package"
 done
