@@ -86,6 +86,17 @@ describe('A Prometheus that scrapes an operator as the manifests have it', funct
     await demo.namespace('steady');
     await demo.policy('steady');
     await demo.compliant('steady', 1);
+    // An increase is counted from the first sample, which must be from before what is counted.
+    await eventually(
+      async () => {
+        for (const counter of ['baseline_policy_fights_total', 'baseline_policy_drift_total']) {
+          const samples = await prometheus.query(`${counter}{policy="dashboard"}`);
+          assert.ok(samples.length > 0, `no series of ${counter}`);
+          assert.deepEqual(new Set(samples.map(({ value: [, value] }) => value)), new Set(['0']));
+        }
+      },
+      { timeout: 60_000, interval: 200 },
+    );
     const dns = childName('dashboard', 'allow-dns');
     const children = demo.kube.networkPolicies(namespace);
     // The sixth heal within a minute is a fight; each of them is seen to be healed before the next damage.
@@ -162,8 +173,13 @@ describe('A Prometheus that scrapes an operator as the manifests have it', funct
         assert.notDeepEqual(await prometheus.query(name), [], `${alert}: no series of ${name}`);
       }
     }
-    const [held] = await prometheus.query('ALERTS{alertname="BaselinePolicyDeletionHeld"}');
-    assert.equal(held?.metric['policy'], 'dashboard');
+    await eventually(
+      async () => {
+        const [held] = await prometheus.query('ALERTS{alertname="BaselinePolicyDeletionHeld"}');
+        assert.equal(held?.metric['policy'], 'dashboard');
+      },
+      { timeout: 60_000, interval: 1_000 },
+    );
   });
 
   it('is told by the ServiceMonitor to do as it does here', async () => {
