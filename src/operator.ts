@@ -208,8 +208,8 @@ export class Operator {
       this.#requireAddresses();
     });
     mapChanges(this.#caches, {
-      enqueueNamespace: (name) => {
-        this.#namespaces.enqueue(name);
+      enqueueNamespace: (name, afterMs = 0) => {
+        this.#namespaces.enqueueAfter(name, afterMs);
       },
       enqueuePolicy: (name) => {
         this.#policies.enqueue(name);
