@@ -7,7 +7,8 @@ import { BASE_IMAGE, BUILDER_IMAGE, DockerDaemon } from '../../hack/node/docker.
 import { readImageConfig } from '../../hack/node/images.ts';
 import { installedOperator } from '../support/installed-operator.ts';
 import { PROJECT } from '../support/kubectl.ts';
-import { OPERATOR, OPERATOR_NAMESPACE, OWN_NODE } from '../support/real-cluster.ts';
+import { OWN_NODE } from '../support/real-cluster.ts';
+import { OPERATOR, OPERATOR_NAMESPACE } from '../support/service-account.ts';
 
 const IMAGE = `${OPERATOR}:dockerfile`;
 

@@ -5,7 +5,8 @@ import { ClientPod } from '../support/client-pod.ts';
 import { installedOperator } from '../support/installed-operator.ts';
 import { StatusError } from '../support/kube.ts';
 import { OwnBaseline } from '../support/own-baseline.ts';
-import { OPERATOR, OPERATOR_NAMESPACE, type RealCluster } from '../support/real-cluster.ts';
+import type { RealCluster } from '../support/real-cluster.ts';
+import { OPERATOR, OPERATOR_NAMESPACE } from '../support/service-account.ts';
 
 const SERVICE = `${OPERATOR}-metrics`;
 const MONITORING = 'monitoring';

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { eventually } from '../support/await.ts';
 import { installedOperator } from '../support/installed-operator.ts';
 import { OwnBaseline } from '../support/own-baseline.ts';
-import { OPERATOR_NAMESPACE, OWN_NODE, type RealCluster } from '../support/real-cluster.ts';
+import { OWN_NODE, type RealCluster } from '../support/real-cluster.ts';
+import { OPERATOR_NAMESPACE } from '../support/service-account.ts';
 
 /** The Lease lasts 15 s; the others look at it every 2 s or a little more. */
 const TAKEOVER_MS = 20_000;

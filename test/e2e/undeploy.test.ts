@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { installedOperator } from '../support/installed-operator.ts';
 import { OwnBaseline } from '../support/own-baseline.ts';
-import { OPERATOR_NAMESPACE, OWN_NODE } from '../support/real-cluster.ts';
+import { OWN_NODE } from '../support/real-cluster.ts';
+import { OPERATOR_NAMESPACE } from '../support/service-account.ts';
 
 // The last file by name: no test after it has an operator. A cluster of somebody else may have had one before.
 if (OWN_NODE) {

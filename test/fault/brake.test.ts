@@ -7,6 +7,7 @@ import type { NetworkPolicyEvent } from '../support/history.ts';
 import { LONG_FORM } from '../support/long-form.ts';
 import type { OperatorProcess } from '../support/operator.ts';
 import { Oracle } from '../support/oracle.ts';
+import { ELECTION_FLAGS } from '../support/service-account.ts';
 import { quiet } from '../support/workload.ts';
 
 const NAMESPACES = 12;
@@ -15,8 +16,7 @@ const SELECTOR = '/spec/namespaceSelector';
 const APPROVAL = 'baselinepolicy.dev/approve-deletion-of-generation';
 /** As the defaults, but a fifth of their times. */
 const ELECTION = [
-  '--leader-elect',
-  '--leader-election-namespace=default',
+  ...ELECTION_FLAGS,
   '--leader-election-lease-duration=3s',
   '--leader-election-renew-deadline=2s',
   '--leader-election-retry-period=400ms',

@@ -8,16 +8,14 @@ import { isWatch, resourceOf } from '../support/faults.ts';
 import { LONG_FORM } from '../support/long-form.ts';
 import { OperatorProcess } from '../support/operator.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
+import { ELECTION_FLAGS, OPERATOR_LEASE, OPERATOR_NAMESPACE } from '../support/service-account.ts';
 import { CHANGED_RULES, quiet, Workload } from '../support/workload.ts';
 
-const LEASE = 'clock-under-test';
 /** The defaults, each times 0.2. */
 const LEASE_MS = 3_000;
 const RETRY_MS = 400;
 const FLAGS = [
-  '--leader-elect',
-  '--leader-election-namespace=default',
-  `--leader-election-id=${LEASE}`,
+  ...ELECTION_FLAGS,
   `--leader-election-lease-duration=${LEASE_MS}ms`,
   '--leader-election-renew-deadline=2000ms',
   `--leader-election-retry-period=${RETRY_MS}ms`,
@@ -145,7 +143,7 @@ describe('a wall clock that is an hour wrong', function () {
 
   /** Starts one more operator, with a proxy of its own, and a clock that is ahead by these in turn. */
   async function start(...offsetsMs: readonly [number, ...number[]]): Promise<Replica> {
-    const proxy = await FaultProxy.start(demo.controlPlane.kubeconfig);
+    const proxy = await FaultProxy.start(demo.serviceAccount);
     const env = clock(...offsetsMs);
     const operator = await OperatorProcess.start({ kubeconfig: proxy.kubeconfig, flags: FLAGS, env });
     const replica = { proxy, operator, offsetMs: offsetsMs[0] };
@@ -160,7 +158,7 @@ describe('a wall clock that is an hour wrong', function () {
   }
 
   async function isLeading({ operator }: Replica): Promise<boolean> {
-    return (await operator.metric(`leader_election_master_status{name="${LEASE}"}`)) === 1;
+    return (await operator.metric(`leader_election_master_status{name="${OPERATOR_LEASE}"}`)) === 1;
   }
 
   async function leads(replica: Replica): Promise<void> {
@@ -172,7 +170,9 @@ describe('a wall clock that is an hour wrong', function () {
   /** Resolves when the Lease has been renewed by a clock that is so much ahead. */
   async function renewedAt(offsetMs: number): Promise<void> {
     await eventually(async () => {
-      const { spec } = await demo.kube.resource<Lease>('coordination.k8s.io/v1', 'leases', 'default').get(LEASE);
+      const { spec } = await demo.kube
+        .resource<Lease>('coordination.k8s.io/v1', 'leases', OPERATOR_NAMESPACE)
+        .get(OPERATOR_LEASE);
       assertShifted(spec?.renewTime, offsetMs);
     });
   }

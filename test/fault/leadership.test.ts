@@ -9,17 +9,15 @@ import { isWatch, isWrite, resourceOf, tooManyRequests } from '../support/faults
 import { LONG_FORM } from '../support/long-form.ts';
 import { OperatorProcess } from '../support/operator.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
+import { ELECTION_FLAGS, OPERATOR_LEASE, OPERATOR_NAMESPACE } from '../support/service-account.ts';
 import { FIRST_RULES, quiet, Workload } from '../support/workload.ts';
 
-const LEASE = 'leadership-under-test';
 /** The defaults, each times 0.3. */
 const LEASE_MS = 4_500;
 const RENEW_DEADLINE_MS = 3_000;
 const RETRY_MS = 600;
 const FLAGS = [
-  '--leader-elect',
-  '--leader-election-namespace=default',
-  `--leader-election-id=${LEASE}`,
+  ...ELECTION_FLAGS,
   `--leader-election-lease-duration=${LEASE_MS}ms`,
   `--leader-election-renew-deadline=${RENEW_DEADLINE_MS}ms`,
   `--leader-election-retry-period=${RETRY_MS}ms`,
@@ -57,7 +55,7 @@ describe('a leader that is stopped or cut off', function () {
     oracle = await Oracle.start(demo.kube);
     leader = { operator: demo.operator, proxy: demo.proxy };
     await leads(leader);
-    const proxy = await FaultProxy.start(demo.controlPlane.kubeconfig);
+    const proxy = await FaultProxy.start(demo.serviceAccount);
     follower = { operator: await OperatorProcess.start({ kubeconfig: proxy.kubeconfig, flags: FLAGS }), proxy };
     const workload = new Workload(demo, oracle, 'clean');
     await workload.fill(NAMESPACES);
@@ -272,13 +270,15 @@ describe('a leader that is stopped or cut off', function () {
   });
 
   async function lease(): Promise<{ leaseTransitions?: number }> {
-    const { spec = {} } = await demo.kube.resource<Lease>('coordination.k8s.io/v1', 'leases', 'default').get(LEASE);
+    const { spec = {} } = await demo.kube
+      .resource<Lease>('coordination.k8s.io/v1', 'leases', OPERATOR_NAMESPACE)
+      .get(OPERATOR_LEASE);
     return spec;
   }
 
   /** Which of two is the leader by its own metric. */
   async function isLeading({ operator }: Replica): Promise<boolean> {
-    return (await operator.metric(`leader_election_master_status{name="${LEASE}"}`)) === 1;
+    return (await operator.metric(`leader_election_master_status{name="${OPERATOR_LEASE}"}`)) === 1;
   }
 
   async function leads(replica: Replica): Promise<void> {

@@ -5,6 +5,7 @@ import { Demo } from '../support/demo.ts';
 import type { Fault, FaultProxy, ProxiedRequest } from '../support/fault-proxy.ts';
 import { isWatch, resourceOf, tooManyRequests } from '../support/faults.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
+import { ELECTION_FLAGS } from '../support/service-account.ts';
 import { assertSameOutcome, quiet, Workload } from '../support/workload.ts';
 
 const NAMESPACES = 200;
@@ -31,7 +32,7 @@ describe('an API server that throttles', function () {
   let clean: Outcome;
 
   before(async () => {
-    demo = await Demo.start({ faults: true, flags: ['--leader-elect', '--leader-election-namespace=default'] });
+    demo = await Demo.start({ faults: true, flags: ELECTION_FLAGS });
     oracle = await Oracle.start(demo.kube);
     await new Workload(demo, oracle, 'clean').fill(NAMESPACES);
     await eventually(() => quiet(demo.proxy, 3_000), { timeout: 60_000 });

@@ -25,9 +25,8 @@ import { KubeClient, StatusError } from '../support/kube.ts';
 import { kubectl, PROJECT } from '../support/kubectl.ts';
 import { OPENINGS } from '../support/openings.ts';
 import { OperatorProcess } from '../support/operator.ts';
+import { OPERATOR as NAME, OPERATOR_NAMESPACE as NAMESPACE } from '../support/service-account.ts';
 
-const NAME = 'baseline-policy-operator';
-const NAMESPACE = 'baseline-policy-system';
 const BREAK_GLASS = 'baselinepolicy.dev/break-glass';
 const MERGE = 'application/merge-patch+json';
 /** Nothing is stored, all else happens. */

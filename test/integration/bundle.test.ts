@@ -15,6 +15,7 @@ import { installCRD } from '../support/crd.ts';
 import { KubeClient } from '../support/kube.ts';
 import { scrape } from '../support/scrape.ts';
 import { SHOP } from '../support/shop.ts';
+import { installServiceAccount } from '../support/service-account.ts';
 
 const BUILD = join(import.meta.dirname, '../../hack/build.ts');
 
@@ -59,7 +60,8 @@ describe('The bundle', function () {
     await using kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     await installCRD(kube);
     const endpoints = ['--metrics-bind-address=127.0.0.1:0', '--metrics-secure', '--health-probe-bind-address=0'];
-    const args = [operator, `--kubeconfig=${controlPlane.kubeconfig}`, '--log-format=text', ...endpoints];
+    const serviceAccount = await installServiceAccount(controlPlane, kube);
+    const args = [operator, `--kubeconfig=${serviceAccount}`, '--log-format=text', ...endpoints];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [child.stdout, child.stderr]) {

@@ -17,12 +17,11 @@ import { describeGrant, grantsOf, type Role } from '../support/grants.ts';
 import { KubeClient, StatusError } from '../support/kube.ts';
 import { kubectl, kustomize, PROJECT, type ManifestObject } from '../support/kubectl.ts';
 import { OperatorProcess } from '../support/operator.ts';
+import { OPERATOR as NAME, OPERATOR_NAMESPACE as NAMESPACE } from '../support/service-account.ts';
 
-const NAME = 'baseline-policy-operator';
 /** The role by which the operator tells who may read metrics, and that of those who may. */
 const METRICS_AUTH = `${NAME}-metrics-auth`;
 const METRICS_READER = `${NAME}-metrics-reader`;
-const NAMESPACE = 'baseline-policy-system';
 const DEFAULT = 'config/default';
 
 interface Probe {

@@ -14,13 +14,15 @@ import { eventually } from '../support/await.ts';
 import { Folder } from '../support/cli.ts';
 import { installCRD } from '../support/crd.ts';
 import { KubeClient } from '../support/kube.ts';
-import { kubectl } from '../support/kubectl.ts';
 import { OperatorProcess } from '../support/operator.ts';
 import { scrape, tokenOf, type ScrapeAnswer } from '../support/scrape.ts';
+import {
+  installServiceAccount,
+  OPERATOR as NAME,
+  OPERATOR_NAMESPACE as NAMESPACE,
+  OPERATOR_USER as USER,
+} from '../support/service-account.ts';
 
-const NAME = 'baseline-policy-operator';
-const NAMESPACE = 'baseline-policy-system';
-const USER = `system:serviceaccount:${NAMESPACE}:${NAME}`;
 /** Where those are who scrape. */
 const MONITORING = 'monitoring';
 const RBAC = 'rbac.authorization.k8s.io/v1';
@@ -36,9 +38,8 @@ describe('Metrics of an operator with --metrics-secure', function () {
     controlPlane = await ControlPlane.start({ auditLog: true, controllerManager: false });
     kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     await installCRD(kube);
-    await Promise.all([NAMESPACE, MONITORING].map((name) => kube.namespaces.create({ metadata: { name } })));
-    await kubectl(['apply', '-k', 'config/rbac'], controlPlane.kubeconfig);
-    kubeconfig = await controlPlane.kubeconfigForServiceAccount(NAMESPACE, NAME);
+    await kube.namespaces.create({ metadata: { name: MONITORING } });
+    kubeconfig = await installServiceAccount(controlPlane, kube);
     operator = await startOperator();
   });
 

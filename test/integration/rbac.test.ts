@@ -4,15 +4,15 @@ import { childName } from '../../src/api/names.ts';
 import { eventually } from '../support/await.ts';
 import { conditionOf, Demo } from '../support/demo.ts';
 import { allows, describeGrant, grantsOf, type Grant, type Role } from '../support/grants.ts';
-import { kubectl, kustomize } from '../support/kubectl.ts';
-import { OperatorProcess } from '../support/operator.ts';
 import { scrape, tokenOf } from '../support/scrape.ts';
+import {
+  allowed,
+  operatorRoles,
+  OPERATOR as NAME,
+  OPERATOR_NAMESPACE as NAMESPACE,
+  OPERATOR_USER as USER,
+} from '../support/service-account.ts';
 
-const NAME = 'baseline-policy-operator';
-/** The role by which it tells who may read metrics. */
-const METRICS = `${NAME}-metrics-auth`;
-const NAMESPACE = 'baseline-policy-system';
-const USER = `system:serviceaccount:${NAMESPACE}:${NAME}`;
 /** Longer than an event that happens again waits for its count to be written; milliseconds. */
 const EVENT_SERIES_MS = 60_000;
 
@@ -32,33 +32,23 @@ describe('The operator with the rights of config/rbac', function () {
   this.timeout(240_000);
   let demo: Demo;
   let roles: Role[];
-  let operator: OperatorProcess;
 
   before(async () => {
     // As on OpenShift: who sets blockOwnerDeletion must be allowed to set finalizers of the owner.
     const apiServerFlags = ['--enable-admission-plugins=OwnerReferencesPermissionEnforcement'];
-    demo = await Demo.start({ controlPlane: { auditLog: true, controllerManager: true, apiServerFlags } });
-    // The operator of this file is another one, with the rights of the manifests.
-    await demo.operator.stop();
-    await demo.kube.namespaces.create({ metadata: { name: NAMESPACE } });
-    await kubectl(['apply', '-k', 'config/rbac'], demo.controlPlane.kubeconfig);
-    const bound = (await kustomize('config/rbac')).filter(({ metadata }) => [NAME, METRICS].includes(metadata.name));
-    roles = bound.filter((object): object is Role => ['Role', 'ClusterRole'].includes(object.kind));
+    demo = await Demo.start({
+      controlPlane: { auditLog: true, controllerManager: true, apiServerFlags },
+      // As in the Deployment.
+      flags: ['--leader-elect', '--metrics-secure'],
+      env: { POD_NAMESPACE: NAMESPACE },
+    });
+    roles = await operatorRoles();
     assert.equal(roles.length, 5);
-    operator = await startOperator();
   });
 
   after(async () => {
-    await operator.stop();
     await demo.stop();
   });
-
-  /** Starts an operator with the flags and the environment of the Deployment. */
-  async function startOperator(): Promise<OperatorProcess> {
-    const kubeconfig = await demo.controlPlane.kubeconfigForServiceAccount(NAMESPACE, NAME);
-    const flags = ['--leader-elect', '--metrics-secure'];
-    return OperatorProcess.start({ kubeconfig, flags, env: { POD_NAMESPACE: NAMESPACE } });
-  }
 
   /** What the operator has asked for: each request once, a watch when it starts. Nothing of it is left out. */
   async function requests(): Promise<AuditEvent[]> {
@@ -82,13 +72,9 @@ describe('The operator with the rights of config/rbac', function () {
 
   /** Resolves when the authorizer knows whether the operator may set finalizers of BaselinePolicies. */
   async function maySetFinalizers(expected: boolean): Promise<void> {
-    const attributes = { group: 'baselinepolicy.dev', resource: 'baselinepolicies', subresource: 'finalizers' };
-    const spec = { user: USER, resourceAttributes: { ...attributes, verb: 'update' } };
-    await eventually(async () => {
-      const path = '/apis/authorization.k8s.io/v1/subjectaccessreviews';
-      const review = (await demo.kube.request('POST', path, { body: { spec } })) as { status: { allowed: boolean } };
-      assert.equal(review.status.allowed, expected);
-    });
+    const resource = { apiGroup: 'baselinepolicy.dev', resource: 'baselinepolicies/finalizers' };
+    const grant = { verb: 'update', ...resource, namespace: undefined, name: undefined };
+    await allowed(demo.kube, USER, grant, expected);
   }
 
   it('is elected, fills, is restarted, heals, changes, audits, holds, is scraped, releases and deletes', async () => {
@@ -112,10 +98,10 @@ describe('The operator with the rights of config/rbac', function () {
 
     const dns = childName('life', 'allow-dns');
     const inFirst = demo.kube.networkPolicies(first);
-    assert.equal(await operator.stop(), 0);
+    assert.equal(await demo.operator.stop(), 0);
     await inFirst.delete(dns);
-    operator = await startOperator();
-    await operator.logged('Became leader', 30_000);
+    await demo.startOperator();
+    await demo.operator.logged('Became leader', 30_000);
     for (const namespace of [first, second, left]) await demo.holds(namespace, 'life', ALL_RULES);
 
     const heals = async (damage: () => Promise<unknown>, name = dns): Promise<void> => {
@@ -184,7 +170,7 @@ describe('The operator with the rights of config/rbac', function () {
 
     // Known, but without the right to read: both reviews are needed to tell.
     const token = await tokenOf(demo.kube, NAMESPACE, NAME);
-    assert.equal((await scrape(new URL(operator.url('metrics')).port, { token })).status, 403);
+    assert.equal((await scrape(new URL(demo.operator.url('metrics')).port, { token })).status, 403);
 
     await demo.remove('life', 'brake');
     for (const namespace of [first, second]) await demo.holds(namespace, 'life', []);

@@ -7,14 +7,12 @@ import { parse } from 'yaml';
 import { childName } from '../../src/api/names.ts';
 import { eventually } from '../support/await.ts';
 import { conditionOf, Demo } from '../support/demo.ts';
-import { kubectl, kustomize, PROJECT } from '../support/kubectl.ts';
-import { OperatorProcess } from '../support/operator.ts';
+import { kustomize, PROJECT } from '../support/kubectl.ts';
 import { Prometheus } from '../support/prometheus.ts';
 import { tokenOf } from '../support/scrape.ts';
+import { OPERATOR, OPERATOR_NAMESPACE } from '../support/service-account.ts';
 
-const NAME = 'baseline-policy-operator';
-const NAMESPACE = 'baseline-policy-system';
-const JOB = `${NAME}-metrics`;
+const JOB = `${OPERATOR}-metrics`;
 const RULES = join(PROJECT, 'hack/prometheus/rules.ts');
 
 interface Panel {
@@ -37,30 +35,24 @@ function interpolate(expression: string): string {
 describe('A Prometheus that scrapes an operator as the manifests have it', function () {
   this.timeout(300_000);
   let demo: Demo;
-  let operator: OperatorProcess;
   let prometheus: Prometheus;
   let rules: string;
 
   before(async () => {
-    demo = await Demo.start();
-    await demo.operator.stop();
-    await demo.kube.namespaces.create({ metadata: { name: NAMESPACE } });
-    await kubectl(['apply', '-k', 'config/rbac'], demo.controlPlane.kubeconfig);
-    await demo.kube.resource('v1', 'serviceaccounts', NAMESPACE).create({ metadata: { name: 'prometheus' } });
+    const env = { POD_NAMESPACE: OPERATOR_NAMESPACE };
+    demo = await Demo.start({ flags: ['--leader-elect', '--metrics-secure'], env });
+    await demo.kube.resource('v1', 'serviceaccounts', OPERATOR_NAMESPACE).create({ metadata: { name: 'prometheus' } });
     await demo.kube.resource('rbac.authorization.k8s.io/v1', 'clusterrolebindings').create({
       metadata: { name: 'prometheus' },
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: `${NAME}-metrics-reader` },
-      subjects: [{ kind: 'ServiceAccount', name: 'prometheus', namespace: NAMESPACE }],
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: `${OPERATOR}-metrics-reader` },
+      subjects: [{ kind: 'ServiceAccount', name: 'prometheus', namespace: OPERATOR_NAMESPACE }],
     });
-    const kubeconfig = await demo.controlPlane.kubeconfigForServiceAccount(NAMESPACE, NAME);
-    const flags = ['--leader-elect', '--metrics-secure'];
-    operator = await OperatorProcess.start({ kubeconfig, flags, env: { POD_NAMESPACE: NAMESPACE } });
-    await operator.logged('Became leader', 60_000);
+    await demo.operator.logged('Became leader', 60_000);
     ({ stdout: rules } = await promisify(execFile)(process.execPath, [RULES]));
     prometheus = await Prometheus.start({
       job: JOB,
-      targets: [new URL(operator.url('metrics')).host],
-      token: await tokenOf(demo.kube, NAMESPACE, 'prometheus'),
+      targets: [new URL(demo.operator.url('metrics')).host],
+      token: await tokenOf(demo.kube, OPERATOR_NAMESPACE, 'prometheus'),
       rules,
     });
     await eventually(
@@ -73,7 +65,6 @@ describe('A Prometheus that scrapes an operator as the manifests have it', funct
 
   after(async () => {
     await prometheus[Symbol.asyncDispose]();
-    await operator.stop();
     await demo.stop();
   });
 
@@ -107,7 +98,7 @@ describe('A Prometheus that scrapes an operator as the manifests have it', funct
         assert.notDeepEqual((await children.get(dns)).spec?.egress, [{}]);
       });
     }
-    await operator.logged('Stopped healing NetworkPolicy that something keeps changing', 60_000);
+    await demo.operator.logged('Stopped healing NetworkPolicy that something keeps changing', 60_000);
     await demo.change('dashboard', { namespaceSelector: { matchLabels: { no: 'such' } } });
     await demo.status('dashboard', (status) => {
       assert.equal(conditionOf(status, 'DeletionHeld')?.status, 'True');

@@ -20,6 +20,7 @@ import { installCRD } from './crd.ts';
 import { FaultProxy } from './fault-proxy.ts';
 import { KubeClient } from './kube.ts';
 import { OperatorProcess, type OperatorProcessOptions } from './operator.ts';
+import { installServiceAccount, OPERATOR_USER } from './service-account.ts';
 
 /** What a {@link Demo} is started with. */
 export interface DemoOptions {
@@ -39,12 +40,15 @@ export const LABEL_SCENARIO = 'scenario';
 export const DEFAULT_RULES: readonly string[] = ['allow-dns', 'allow-monitoring', 'default-deny'];
 
 /**
- * A control plane with the CustomResourceDefinition and an operator on it, shared by the scenarios of a file. A
- * scenario has namespaces and policies of its own, that it finds again by unique names.
+ * A control plane with the CustomResourceDefinition and an operator on it, with the token and the rights of its
+ * ServiceAccount, shared by the scenarios of a file. A scenario has namespaces and policies of its own, that it finds
+ * again by unique names.
  */
 export class Demo {
   readonly controlPlane: ControlPlane;
   readonly kube: KubeClient;
+  /** Path of a kubeconfig of the operator's ServiceAccount, which has the rights of `config/rbac`. */
+  readonly serviceAccount: string;
   readonly #proxy: FaultProxy | undefined;
   readonly #options: DemoOptions;
   #operator: OperatorProcess;
@@ -54,12 +58,14 @@ export class Demo {
     options: DemoOptions,
     controlPlane: ControlPlane,
     kube: KubeClient,
+    serviceAccount: string,
     proxy: FaultProxy | undefined,
     operator: OperatorProcess,
   ) {
     this.#options = options;
     this.controlPlane = controlPlane;
     this.kube = kube;
+    this.serviceAccount = serviceAccount;
     this.#proxy = proxy;
     this.#operator = operator;
   }
@@ -71,9 +77,10 @@ export class Demo {
     let proxy: FaultProxy | undefined;
     try {
       await installCRD(kube);
-      if (options.faults === true) proxy = await FaultProxy.start(controlPlane.kubeconfig);
+      const serviceAccount = await installServiceAccount(controlPlane, kube);
+      if (options.faults === true) proxy = await FaultProxy.start(serviceAccount);
       const { flags = [], env = {} } = options;
-      const { kubeconfig } = proxy ?? controlPlane;
+      const kubeconfig = proxy?.kubeconfig ?? serviceAccount;
       const [operator] = await Promise.all([
         OperatorProcess.start({ kubeconfig, flags, env }),
         // The API server holds back creates of a kind that is new for two seconds: not in the time of a scenario.
@@ -82,7 +89,7 @@ export class Demo {
           { dryRun: 'All' },
         ),
       ]);
-      return new Demo(options, controlPlane, kube, proxy, operator);
+      return new Demo(options, controlPlane, kube, serviceAccount, proxy, operator);
     } catch (error) {
       await proxy?.close();
       await kube.close();
@@ -133,7 +140,7 @@ export class Demo {
   }
 
   #operatorOptions(flags = this.#options.flags ?? []): OperatorProcessOptions {
-    const { kubeconfig } = this.#proxy ?? this.controlPlane;
+    const kubeconfig = this.#proxy?.kubeconfig ?? this.serviceAccount;
     return { kubeconfig, flags, env: this.#options.env ?? {} };
   }
 
@@ -295,9 +302,9 @@ export class Demo {
   /** The operator's requests that changed NetworkPolicies, or tried to, since a mark; needs the audit log. */
   async childWrites(since: AuditMark): Promise<AuditEvent[]> {
     return (await this.controlPlane.auditEvents(since)).filter(
-      ({ stage, verb, userAgent, objectRef }) =>
+      ({ stage, verb, user, objectRef }) =>
         stage === 'ResponseComplete' &&
-        userAgent?.startsWith('baseline-policy-operator/') === true &&
+        user.username === OPERATOR_USER &&
         objectRef?.resource === 'networkpolicies' &&
         !['get', 'list', 'watch'].includes(verb),
     );

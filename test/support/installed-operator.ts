@@ -1,4 +1,5 @@
-import { OPERATOR_NAMESPACE, OWN_NODE, RealCluster } from './real-cluster.ts';
+import { OWN_NODE, RealCluster } from './real-cluster.ts';
+import { OPERATOR_NAMESPACE } from './service-account.ts';
 
 let installed: Promise<RealCluster> | undefined;
 let wasThere = false;

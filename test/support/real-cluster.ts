@@ -9,10 +9,8 @@ import { findAsset } from '../../hack/envtest/assets.ts';
 import { KubernetesNode } from '../../hack/node/node.ts';
 import { KubeClient } from './kube.ts';
 import { kubectl, PROJECT } from './kubectl.ts';
+import { OPERATOR, OPERATOR_LEASE, OPERATOR_NAMESPACE } from './service-account.ts';
 
-/** Where `config/` installs the operator, and what it is called there. */
-export const OPERATOR_NAMESPACE = 'baseline-policy-system';
-export const OPERATOR = 'baseline-policy-operator';
 const OPERATOR_PODS = { labelSelector: `app.kubernetes.io/name=${OPERATOR},app.kubernetes.io/component=operator` };
 
 /** The image that `config/manager` names. */
@@ -133,7 +131,7 @@ export class RealCluster {
   async leader(): Promise<string | undefined> {
     const lease = await this.kube
       .resource<Lease>('coordination.k8s.io/v1', 'leases', OPERATOR_NAMESPACE)
-      .find(`${OPERATOR}.baselinepolicy.dev`);
+      .find(OPERATOR_LEASE);
     const pod = lease?.spec.holderIdentity?.split('_')[0];
     // A leader that ends gives the Lease back by an empty name.
     return pod === '' ? undefined : pod;

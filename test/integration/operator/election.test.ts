@@ -7,15 +7,18 @@ import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
 import { operatorRequests } from '../../support/operator-requests.ts';
 import { OperatorProcess } from '../../support/operator.ts';
+import {
+  ELECTION_FLAGS,
+  installServiceAccount,
+  OPERATOR_LEASE,
+  OPERATOR_NAMESPACE,
+} from '../../support/service-account.ts';
 
-const LEASE = 'election-under-test';
 const LEASE_MS = 3_000;
 const RENEW_DEADLINE_MS = 2_000;
 const RETRY_MS = 500;
 const FLAGS = [
-  '--leader-elect',
-  '--leader-election-namespace=default',
-  `--leader-election-id=${LEASE}`,
+  ...ELECTION_FLAGS,
   `--leader-election-lease-duration=${LEASE_MS}ms`,
   `--leader-election-renew-deadline=${RENEW_DEADLINE_MS}ms`,
   `--leader-election-retry-period=${RETRY_MS}ms`,
@@ -30,6 +33,7 @@ describe('operators that elect a leader', function () {
   this.timeout(60_000);
   let controlPlane: ControlPlane;
   let kube: KubeClient;
+  let serviceAccount: string;
   let leader: OperatorProcess;
   let follower: OperatorProcess;
 
@@ -37,6 +41,7 @@ describe('operators that elect a leader', function () {
     controlPlane = await ControlPlane.start({ auditLog: true });
     kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     await installCRD(kube);
+    serviceAccount = await installServiceAccount(controlPlane, kube);
     await kube.baselinePolicies.create({ apiVersion: API_VERSION, kind: KIND, metadata: { name: 'base' }, spec: {} });
     leader = await start();
     await leads(leader);
@@ -54,13 +59,13 @@ describe('operators that elect a leader', function () {
 
   /** Starts an operator and resolves when it has listed all that it watches, also the addresses that rules use. */
   async function start(): Promise<OperatorProcess> {
-    const operator = await OperatorProcess.start({ kubeconfig: controlPlane.kubeconfig, flags: FLAGS });
+    const operator = await OperatorProcess.start({ kubeconfig: serviceAccount, flags: FLAGS });
     await eventually(() => operator.metric('watch_last_event_timestamp_seconds{resource="services"}'));
     return operator;
   }
 
   function isLeading(operator: OperatorProcess): Promise<number> {
-    return operator.metric(`leader_election_master_status{name="${LEASE}"}`);
+    return operator.metric(`leader_election_master_status{name="${OPERATOR_LEASE}"}`);
   }
 
   async function leads(operator: OperatorProcess): Promise<void> {
@@ -70,7 +75,9 @@ describe('operators that elect a leader', function () {
   }
 
   async function holder(): Promise<string | undefined> {
-    const lease = await kube.resource<Lease>('coordination.k8s.io/v1', 'leases', 'default').get(LEASE);
+    const lease = await kube
+      .resource<Lease>('coordination.k8s.io/v1', 'leases', OPERATOR_NAMESPACE)
+      .get(OPERATOR_LEASE);
     return lease.spec?.holderIdentity;
   }
 

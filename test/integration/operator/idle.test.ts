@@ -6,6 +6,7 @@ import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
 import { operatorRequests } from '../../support/operator-requests.ts';
 import { OperatorProcess } from '../../support/operator.ts';
+import { ELECTION_FLAGS, installServiceAccount } from '../../support/service-account.ts';
 
 const NAMESPACES = Array.from({ length: 10 }, (_, index) => `idle-${index + 1}`);
 const IDLE_MS = 60_000;
@@ -16,16 +17,17 @@ describe('operator with nothing to do', function () {
   this.timeout(120_000);
   let controlPlane: ControlPlane;
   let kube: KubeClient;
+  let serviceAccount: string;
   let operator: OperatorProcess;
 
   before(async () => {
     controlPlane = await ControlPlane.start({ auditLog: true });
     kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     await installCRD(kube);
+    serviceAccount = await installServiceAccount(controlPlane, kube);
     await kube.baselinePolicies.create({ apiVersion: API_VERSION, kind: KIND, metadata: { name: 'base' }, spec: {} });
     for (const name of NAMESPACES) await createNamespace(name);
-    const flags = ['--leader-elect', '--leader-election-namespace=default'];
-    operator = await OperatorProcess.start({ kubeconfig: controlPlane.kubeconfig, flags });
+    operator = await OperatorProcess.start({ kubeconfig: serviceAccount, flags: ELECTION_FLAGS });
     await compliant(NAMESPACES.length);
   });
 

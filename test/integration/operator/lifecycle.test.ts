@@ -6,6 +6,7 @@ import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
 import { operatorRequests } from '../../support/operator-requests.ts';
 import { OperatorProcess } from '../../support/operator.ts';
+import { ELECTION_FLAGS, installServiceAccount } from '../../support/service-account.ts';
 
 const RULES = ['allow-dns', 'allow-monitoring', 'default-deny'];
 const READS = ['get', 'list', 'watch'];
@@ -14,11 +15,13 @@ describe('life of the operator', function () {
   this.timeout(60_000);
   let controlPlane: ControlPlane;
   let kube: KubeClient;
+  let serviceAccount: string;
 
   before(async () => {
     controlPlane = await ControlPlane.start({ auditLog: true });
     kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     await installCRD(kube);
+    serviceAccount = await installServiceAccount(controlPlane, kube);
   });
 
   after(async () => {
@@ -27,7 +30,7 @@ describe('life of the operator', function () {
   });
 
   function startOperator(...flags: string[]): Promise<OperatorProcess> {
-    return OperatorProcess.start({ kubeconfig: controlPlane.kubeconfig, flags });
+    return OperatorProcess.start({ kubeconfig: serviceAccount, flags });
   }
 
   /** A policy of this name for the namespaces that carry its name in the label `team`. */
@@ -97,11 +100,7 @@ describe('life of the operator', function () {
           baselinepolicies: (await kube.baselinePolicies.list()).length,
           services: 1, // kube-system/kube-dns, for the addresses of DNS
         };
-        await using operator = await startOperator(
-          '--leader-elect',
-          '--leader-election-namespace=default',
-          `--list-page-size=${pageSize}`,
-        );
+        await using operator = await startOperator(...ELECTION_FLAGS, `--list-page-size=${pageSize}`);
         await eventually(async () => {
           const samples = await operator.metrics();
           assert.equal(samples.get('baseline_policy_namespaces{policy="calm",state="compliant"}'), count);

@@ -5,6 +5,7 @@ import { eventually } from '../../support/await.ts';
 import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
 import { OperatorProcess } from '../../support/operator.ts';
+import { installServiceAccount, OPERATOR_USER } from '../../support/service-account.ts';
 
 const RULES = ['base.allow-dns', 'base.allow-monitoring', 'base.default-deny'];
 const OPEN = [{ op: 'replace', path: '/spec', value: { podSelector: {}, policyTypes: ['Ingress'], ingress: [{}] } }];
@@ -13,19 +14,21 @@ describe('operator and an API server that goes away', function () {
   this.timeout(90_000);
   let controlPlane: ControlPlane;
   let kube: KubeClient;
+  let serviceAccount: string;
   let operator: OperatorProcess;
 
   before(async () => {
     controlPlane = await ControlPlane.start({ auditLog: true });
     kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
     await installCRD(kube);
+    serviceAccount = await installServiceAccount(controlPlane, kube);
     await kube.baselinePolicies.create({ apiVersion: API_VERSION, kind: KIND, metadata: { name: 'base' }, spec: {} });
     for (const name of ['one', 'two', 'three']) await createNamespace(name);
   });
 
   // A new one each time: what it has been through makes an operator wait longer.
   beforeEach(async () => {
-    operator = await OperatorProcess.start({ kubeconfig: controlPlane.kubeconfig });
+    operator = await OperatorProcess.start({ kubeconfig: serviceAccount });
     await allRight(['one', 'two', 'three']);
   });
 
@@ -65,7 +68,7 @@ describe('operator and an API server that goes away', function () {
   /** What the operator asked of the API server since the mark, watches that are under way included. */
   async function requestsSince(mark: AuditMark): Promise<AuditEvent[]> {
     const events = await controlPlane.auditEvents(mark);
-    return events.filter(({ userAgent }) => userAgent?.startsWith('baseline-policy-operator/'));
+    return events.filter(({ user }) => user.username === OPERATOR_USER);
   }
 
   async function childUids(): Promise<Map<string, string | undefined>> {

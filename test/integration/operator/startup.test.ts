@@ -15,6 +15,7 @@ import { eventually } from '../../support/await.ts';
 import { installCRD } from '../../support/crd.ts';
 import { KubeClient } from '../../support/kube.ts';
 import { OperatorProcess, type LogLine } from '../../support/operator.ts';
+import { ELECTION_FLAGS, installServiceAccount } from '../../support/service-account.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 const WAITING_FOR_CRD = 'The CustomResourceDefinition of BaselinePolicy is not installed, waiting for it';
@@ -101,6 +102,7 @@ describe('start of the operator', function () {
   this.timeout(60_000);
   let controlPlane: ControlPlane;
   let kube: KubeClient;
+  let serviceAccount: string;
   let folder: string;
   let patient: Record<'refusing' | 'silent' | 'untrusted', { url: string; ending: Promise<Ending> }>;
   const sockets: Socket[] = [];
@@ -110,6 +112,7 @@ describe('start of the operator', function () {
     folder = mkdtempSync(join(tmpdir(), 'operator-start-'));
     controlPlane = await ControlPlane.start();
     kube = KubeClient.fromKubeconfig(controlPlane.kubeconfig);
+    serviceAccount = await installServiceAccount(controlPlane, kube);
 
     const start = (name: string, url: string, ca?: string) => {
       const kubeconfig = write(name, kubeconfigText(url, ca));
@@ -217,7 +220,7 @@ describe('start of the operator', function () {
 
   describe('before the CustomResourceDefinition', () => {
     it('stops promptly when it is told to', async () => {
-      const operator = OperatorProcess.spawn({ kubeconfig: controlPlane.kubeconfig });
+      const operator = OperatorProcess.spawn({ kubeconfig: serviceAccount });
       await operator.logged(WAITING_FOR_CRD);
       const asked = performance.now();
       assert.equal(await operator.stop(), 0);
@@ -226,7 +229,7 @@ describe('start of the operator', function () {
     });
 
     it('waits, says what to do, and works as soon as it is there', async () => {
-      await using operator = OperatorProcess.spawn({ kubeconfig: controlPlane.kubeconfig });
+      await using operator = OperatorProcess.spawn({ kubeconfig: serviceAccount });
       const line = await operator.logged(WAITING_FOR_CRD);
       assert.match(JSON.stringify(line), /kubectl apply -f crds\//);
       const tries = 'rest_client_request_duration_seconds_count{code="404",method="GET",resource="baselinepolicies"}';
@@ -259,8 +262,8 @@ describe('start of the operator', function () {
 
     before(async () => {
       operator = await OperatorProcess.start({
-        kubeconfig: controlPlane.kubeconfig,
-        flags: ['--leader-elect', '--leader-election-namespace=default'],
+        kubeconfig: serviceAccount,
+        flags: ELECTION_FLAGS,
       });
       await eventually(async () => {
         assert.equal(await operator.metric('baseline_policy_namespaces{policy="late",state="compliant"}'), 1);
