@@ -11,7 +11,8 @@ import { OperatorProcess } from '../support/operator.ts';
 import { Oracle, type Outcome } from '../support/oracle.ts';
 import { CHANGED_RULES, quiet, Workload } from '../support/workload.ts';
 
-const NAME = 'baseline-policy-operator';
+/** Not that of config/rbac, which is there too. */
+const NAME = 'operator-by-the-guide';
 const USER = `system:serviceaccount:default:${NAME}`;
 const FLAGS = [
   '--leader-elect',

@@ -7,6 +7,7 @@ import { LONG_FORM } from '../support/long-form.ts';
 import { Oracle } from '../support/oracle.ts';
 import { checked, COMMANDS, NAMESPACES, POLICIES, type World } from '../support/policy-commands.ts';
 import { PolicyModel } from '../support/policy-model.ts';
+import { OPERATOR_NAMESPACE } from '../support/service-account.ts';
 import { quiet } from '../support/workload.ts';
 
 /** One sequence a seed; `SEED=n` tries a single one, `SHRUNK` and `REPLAY` are the path and replayPath of a report. */
@@ -62,7 +63,7 @@ describe('any sequence of BaselinePolicies', function () {
   async function play(commands: Commands, counts: Map<string, number>): Promise<void> {
     await reset();
     await using oracle = await Oracle.start(demo.kube, LAG_MS);
-    const model = new PolicyModel([...NAMESPACES, 'default'], addresses);
+    const model = new PolicyModel([...NAMESPACES, 'default', OPERATOR_NAMESPACE], addresses);
     const world: World = { demo, oracle, counts };
     await fc.asyncModelRun(() => ({ model, real: world }), commands);
     await checked(model, world);
