@@ -134,11 +134,11 @@ export type ChaosTally = Record<keyof ChaosRates, number>;
 const NOTICEABLE = EVENT_FAULTS.filter((fault) => fault !== 'lose');
 
 /**
- * Faults of the lists and watches of one resource after which they are left alone until a watch stands. A client waits
- * twice as long after each failure in a row: without an end to them it would be right to do nothing for minutes, and
- * nothing could be expected.
+ * Faults of the lists and watches of one resource, after which a chaos leaves them alone. A client waits twice as long
+ * after each failure, up to half a minute, until a watch has stood for a while: with more of them, or with those that it
+ * met before, it would be right to do nothing for minutes, and nothing could be expected.
  */
-const MOST_IN_A_ROW = 4;
+const MOST_OF_A_RESOURCE = 4;
 
 /**
  * Random faults of all kinds that a client can notice, the same for the same seed: what happens to a request depends on
@@ -146,7 +146,7 @@ const MOST_IN_A_ROW = 4;
  */
 export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Intercept {
   const seen = new Map<string, number>();
-  const inARow = new Map<string, number>();
+  const held = new Map<string, number>();
   const draw = (key: string): ((below: number) => number) => {
     const nth = (seen.get(key) ?? 0) + 1;
     seen.set(key, nth);
@@ -162,12 +162,10 @@ export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Interc
     const resource = resourceOf(request);
     if (resource === 'leases') return 'pass';
     const watch = isWatch(request);
-    if ((watch || isList(request)) && (inARow.get(resource) ?? 0) >= MOST_IN_A_ROW) {
-      if (watch) inARow.set(resource, 0);
-      return 'pass';
-    }
+    const isSpent = (): boolean => (held.get(resource) ?? 0) >= MOST_OF_A_RESOURCE;
+    if ((watch || isList(request)) && isSpent()) return 'pass';
     const count = (): void => {
-      inARow.set(resource, (inARow.get(resource) ?? 0) + 1);
+      held.set(resource, (held.get(resource) ?? 0) + 1);
     };
     const random = draw(`${request.method} ${request.url.pathname} ${watch}`);
     const hit = random(1000) < 1000 * (watch ? rates.watches : rates.requests);
@@ -179,7 +177,7 @@ export function chaos(seed: number, rates: ChaosRates, made: ChaosTally): Interc
       }
       return faultyWatch(() => {
         const event = draw(`${resource} event`);
-        if (event(1000) >= 1000 * rates.events) return undefined;
+        if (isSpent() || event(1000) >= 1000 * rates.events) return undefined;
         made.events++;
         count();
         return pick(NOTICEABLE, event);
