@@ -124,7 +124,11 @@ async function measureFill(
   let probes: number[] = [];
   const bystander = await bystanding(cluster, async () => {
     await cluster.createPolicy(POLICY);
-    if (probed) probes = await protectNewNamespaces(cluster, POLICY, 'probe', PROBES);
+    if (probed) {
+      // What comes before the policy is rolled out is part of the roll-out.
+      await cluster.filled(before + 1);
+      probes = await protectNewNamespaces(cluster, POLICY, 'probe', PROBES);
+    }
     wanted = CHILDREN * (namespaces + probes.length);
     await cluster.filled(before + wanted);
   });
