@@ -1,3 +1,5 @@
+import { isIPv6 } from 'node:net';
+
 import { exposure, type DirectionExposure, type Exposure, type OpenPorts } from '../../analysis/exposure.ts';
 import { formatSelector } from '../../analysis/selector-text.ts';
 import type { LabelSelector } from '../../api/networkpolicy.ts';
@@ -79,7 +81,8 @@ function peerText(namespaceSelector: LabelSelector, podSelector: LabelSelector):
   return `${what} in ${namespaces === '' ? 'all namespaces' : `namespaces with ${namespaces}`}`;
 }
 
+/** A range for a person. IPv6 is in brackets, as in URLs (RFC 3986, section 3.2.2), as a colon and ports follow. */
 function rangeText(range: string): string {
-  const [first, last] = range.split('-');
-  return first === last ? (first ?? '') : range;
+  const [first, last] = range.split('-').map((address) => (isIPv6(address) ? `[${address}]` : address));
+  return [...new Set([first, last])].join('-');
 }

@@ -399,6 +399,30 @@ spec:
     assert.match(frontend, /^ {4}from the internet: all ports$/m);
     assert.match(frontend, /^ {4}to all pods in namespaces with kubernetes.io\/metadata.name=shop: port api\/TCP$/m);
   });
+
+  it('tells addresses of IPv6 from the ports after them', async () => {
+    const out = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: out, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Egress]
+  egress:
+  - to: [{ipBlock: {cidr: "::/128"}}, {ipBlock: {cidr: "fd00::/120"}}, {ipBlock: {cidr: 10.0.0.0/30}}, {ipBlock: {cidr: 10.1.0.9/32}}]
+    ports: [{port: 443}]
+`;
+    const text = await outputOf('exposure', out);
+    assert.deepEqual(
+      text.split('\n').filter((line) => line.includes('443/TCP')),
+      [
+        '    to 10.0.0.0-10.0.0.3: 443/TCP',
+        '    to 10.1.0.9: 443/TCP',
+        '    to [::]: 443/TCP',
+        '    to [fd00::]-[fd00::ff]: 443/TCP',
+      ],
+    );
+  });
 });
 
 describe('render', () => {
