@@ -8,7 +8,7 @@ import { WorkQueue, type Lane, type WorkItem, type WorkQueueObserver } from './w
  * - `done`: the world is as wanted, as far as can be seen;
  * - `after`: look again after `ms`, without counting a failure;
  * - `retry`: something failed that may pass; look again after the back-off of this key. Without an error it was a race
- *   that was lost, which is nothing to tell anybody.
+ *   that was lost, which is nothing to tell anybody, and has a back-off of its own.
  */
 export type Outcome =
   | { readonly kind: 'done' }
@@ -148,12 +148,16 @@ export class Controller {
   }
 
   #retry(key: string, error: unknown): void {
-    // A race that was lost says nothing about the next try.
-    if (error !== undefined) this.#queue.demote(key);
+    if (error === undefined) {
+      // A race that was lost says nothing about the next try.
+      this.#queue.addRaced(key);
+      return;
+    }
+    this.#queue.demote(key);
     this.#queue.addRateLimited(key);
     const failures = this.#queue.failures(key);
     // One line for the first failure and one each time the count has doubled: never the same line in a loop.
-    if (error !== undefined && (failures & (failures - 1)) === 0) {
+    if ((failures & (failures - 1)) === 0) {
       this.#logger.warn('Failed to reconcile, retrying', { key, error, failures });
     }
   }

@@ -55,6 +55,8 @@ export class WorkQueue {
   readonly #again = new Map<string, Lane>();
   readonly #delayed = new Map<string, { readonly due: number; readonly timer: NodeJS.Timeout }>();
   readonly #failures = new Map<string, number>();
+  /** How many races of a key were lost since it was forgotten. */
+  readonly #races = new Map<string, number>();
   #closed = false;
 
   constructor(options: WorkQueueOptions) {
@@ -74,9 +76,9 @@ export class WorkQueue {
     return this.#processing.size;
   }
 
-  /** Number of keys with a failure count or a timer: what must go back to nothing when all is well. */
+  /** Number of counts and timers that are kept of keys: what must go back to nothing when all is well. */
   get tracked(): number {
-    return this.#failures.size + this.#delayed.size;
+    return this.#failures.size + this.#races.size + this.#delayed.size;
   }
 
   /** Adds a key; a waiting key moves to the fresh lane when it is added as fresh. */
@@ -120,13 +122,15 @@ export class WorkQueue {
 
   /** Adds a key that failed, after 5 ms, 10 ms, 20 ms, … up to 1000 s; returns the wait in milliseconds (0 when closed). */
   addRateLimited(key: string): number {
-    if (this.#closed) return 0;
-    const failures = this.#failures.get(key) ?? 0;
-    this.#failures.set(key, failures + 1);
-    this.#observer?.observeRetry();
-    const ms = Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** Math.min(failures, 30));
-    this.addAfter(key, ms);
-    return ms;
+    return this.#addCounted(key, this.#failures);
+  }
+
+  /**
+   * Adds a key that lost a race, after waits of the same length. They are counted apart: what the key failed of before,
+   * maybe for minutes, is no reason to wait for long after a race.
+   */
+  addRaced(key: string): number {
+    return this.#addCounted(key, this.#races);
   }
 
   /**
@@ -138,9 +142,10 @@ export class WorkQueue {
     if (this.#lanes.fresh.delete(key) || this.#lanes.backlog.delete(key)) this.#lanes.demoted.add(key);
   }
 
-  /** Forgets the failures of a key: its next failure waits shortly again, and it is demoted no more. */
+  /** Forgets the failures and races of a key: its next one waits shortly again, and it is demoted no more. */
   forget(key: string): void {
     this.#failures.delete(key);
+    this.#races.delete(key);
     this.#demoted.delete(key);
     if (!this.#lanes.demoted.delete(key)) return;
     this.#lanes.fresh.add(key);
@@ -196,6 +201,7 @@ export class WorkQueue {
     for (const { timer } of this.#delayed.values()) clearTimeout(timer);
     this.#delayed.clear();
     this.#failures.clear();
+    this.#races.clear();
     this.#dirty.clear();
     this.#again.clear();
     this.#demoted.clear();
@@ -213,6 +219,16 @@ export class WorkQueue {
   #endWait(key: string): boolean {
     clearTimeout(this.#delayed.get(key)?.timer);
     return this.#delayed.delete(key);
+  }
+
+  #addCounted(key: string, counts: Map<string, number>): number {
+    if (this.#closed) return 0;
+    const before = counts.get(key) ?? 0;
+    counts.set(key, before + 1);
+    this.#observer?.observeRetry();
+    const ms = Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** Math.min(before, 30));
+    this.addAfter(key, ms);
+    return ms;
   }
 
   #queue(key: string, lane: Lane): void {

@@ -39,8 +39,8 @@ export class SecondLook {
   }
 
   /**
-   * Whether a namespace and a policy, for which children are to be deleted, are what was cached of them; if not, the
-   * caches have been brought up to date. The preconditions of a delete cover the child alone, and what is deleted by
+   * Whether a namespace and the spec of a policy, for which children are to be deleted, are what was cached of them; if
+   * not, the caches have been brought up to date. The preconditions of a delete cover the child alone, and what is deleted by
    * mistake opens a namespace until it is made again.
    * @throws APIError, ConnectionError
    */
@@ -99,7 +99,9 @@ export class SecondLook {
     const current = await orGone(this.#client.get<BaselinePolicy>(RESOURCES.baselinePolicies, policy.name));
     if (current === undefined) return false;
     this.#caches.policies.observeWrite(current);
-    if (current.metadata.resourceVersion !== policy.resourceVersion) return false;
+    // Its status, which we write all the time, says nothing of what it wants; its end is a generation of its own.
+    const { uid, generation } = current.metadata;
+    if (uid !== policy.uid || generation !== policy.object.metadata.generation) return false;
     this.#confirmedAt.set(policy, at);
     return true;
   }

@@ -3,7 +3,7 @@ import type { KubernetesObject } from '../../src/api/metadata.ts';
 import { FINALIZER, childName } from '../../src/api/names.ts';
 import type { NetworkPolicy } from '../../src/api/networkpolicy.ts';
 import { eventually } from '../support/await.ts';
-import { DEFAULT_RULES, Demo } from '../support/demo.ts';
+import { DEFAULT_RULES, Demo, LABEL_SCENARIO } from '../support/demo.ts';
 import type { Fault, Intercept, ProxiedRequest } from '../support/fault-proxy.ts';
 import { isWatch, isWrite, resourceOf } from '../support/faults.ts';
 import type { ResourceClient } from '../support/kube.ts';
@@ -186,6 +186,50 @@ describe('a write of the operator that somebody else overtakes', function () {
     endRace();
     await demo.holds(namespace, 'delete', []);
     assert.deepEqual(await demo.drift('delete'), {});
+  });
+
+  it('deletes children at once although the status of their policy is another one by then', async () => {
+    const [namespace = ''] = await demo.settled('judged', 1);
+    await demo.compliant('judged', 1);
+    const path = '/apis/baselinepolicy.dev/v1alpha1/baselinepolicies/judged';
+    const read = await race(
+      ({ method, url }) => method === 'GET' && url.pathname === path,
+      () => demo.optOut(namespace),
+      () =>
+        demo.kube.request('PATCH', `${path}/status`, {
+          body: { status: { observedGeneration: 7 } },
+          contentType: 'application/merge-patch+json',
+        }),
+    );
+    assert.equal(read.status, 200);
+    await demo.holds(namespace, 'judged', []);
+    assert.deepEqual(
+      read.requests().filter(({ method }) => method === 'GET'),
+      [],
+      'what the policy wants was read once',
+    );
+    endRace();
+    await demo.compliant('judged', 0);
+  });
+
+  it('keeps children when the spec of their policy is another one by then', async () => {
+    const [namespace = ''] = await demo.settled('changed', 1);
+    await demo.compliant('changed', 1);
+    const path = '/apis/baselinepolicy.dev/v1alpha1/baselinepolicies/changed';
+    const matchLabels = { [LABEL_SCENARIO]: null, 'kubernetes.io/metadata.name': namespace };
+    const read = await race(
+      ({ method, url }) => method === 'GET' && url.pathname === path,
+      () => demo.optOut(namespace),
+      () => demo.kube.baselinePolicies.merge('changed', { spec: { namespaceSelector: { matchLabels } } }),
+    );
+    assert.equal(read.status, 200);
+    endRace();
+    await demo.compliant('changed', 1);
+    await demo.holds(namespace, 'changed');
+    assert.deepEqual(
+      demo.proxy.requests.filter(({ method, url }) => method === 'DELETE' && url.pathname.includes(`/${namespace}/`)),
+      [],
+    );
   });
 
   it('makes a child anew that was deleted before its PATCH', async () => {

@@ -217,6 +217,23 @@ describe('Controller', () => {
     assert.deepEqual(keys(), ['a', 'a', 'a', 'a', 'a', 'b']);
   });
 
+  it('retries a lost race at once, however often the key has failed before, and no faster than races come', async () => {
+    const controller = newController();
+    controller.resume();
+    controller.enqueue('a');
+    for (let failures = 0; failures < 12; failures++) {
+      await finish(failures, { kind: 'retry', error: new Error('denied') });
+      await pass(5 * 2 ** failures);
+    }
+    for (const [races, wait] of [5, 10, 20].entries()) {
+      await finish(12 + races, { kind: 'retry' });
+      await pass(wait - 1);
+      assert.equal(runs.length, 13 + races);
+      await pass(1);
+      assert.equal(runs.length, 14 + races);
+    }
+  });
+
   it('gives keys that failed a quarter of its workers, behind all others, until they succeed', async () => {
     const controller = newController(8);
     controller.resume();

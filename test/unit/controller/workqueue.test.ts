@@ -225,6 +225,27 @@ describe('WorkQueue', () => {
     }
   });
 
+  it('counts lost races apart from failures: each waits as long as its own count says', () => {
+    for (let failures = 0; failures < 10; failures++) queue.addRateLimited('a');
+    assert.deepEqual(
+      Array.from({ length: 4 }, () => queue.addRaced('a')),
+      [5, 10, 20, 40],
+    );
+    assert.equal(queue.failures('a'), 10);
+    assert.equal(counts.retries, 14);
+    assert.deepEqual(takeAll(), []);
+    pass(5);
+    assert.deepEqual(takeAll(), ['a']);
+    queue.done('a');
+    assert.equal(queue.addRateLimited('a'), 5 * 2 ** 10);
+    assert.equal(queue.tracked, 3);
+    queue.forget('a');
+    assert.equal(queue.addRaced('a'), 5);
+    queue.clear();
+    assert.equal(queue.tracked, 0);
+    assert.equal(queue.addRaced('a'), 5);
+  });
+
   it('does not overflow after very many failures', () => {
     for (let failures = 0; failures < 5_000; failures++) assert.ok(queue.addRateLimited('a') <= 1_000_000);
     assert.equal(queue.addRateLimited('a'), 1_000_000);
