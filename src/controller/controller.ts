@@ -154,10 +154,11 @@ export class Controller {
       return;
     }
     this.#queue.demote(key);
+    const before = this.#queue.failures(key);
     this.#queue.addRateLimited(key);
     const failures = this.#queue.failures(key);
     // One line for the first failure and one each time the count has doubled: never the same line in a loop.
-    if ((failures & (failures - 1)) === 0) {
+    if (failures > before && (failures & (failures - 1)) === 0) {
       this.#logger.warn('Failed to reconcile, retrying', { key, error, failures });
     }
   }

@@ -28,6 +28,12 @@ export interface WorkQueueOptions {
   readonly monotonic?: () => number;
 }
 
+/** How often something happened to a key in a row, and the end of the wait after the last time; by the queue's clock. */
+interface Streak {
+  readonly times: number;
+  readonly due: number;
+}
+
 /** First and longest wait of a failing key, as in client-go's ItemExponentialFailureRateLimiter. */
 const BASE_DELAY_MS = 5;
 const MAX_DELAY_MS = 1_000_000;
@@ -54,9 +60,9 @@ export class WorkQueue {
   /** Lane of keys that were added while they were worked on. */
   readonly #again = new Map<string, Lane>();
   readonly #delayed = new Map<string, { readonly due: number; readonly timer: NodeJS.Timeout }>();
-  readonly #failures = new Map<string, number>();
-  /** How many races of a key were lost since it was forgotten. */
-  readonly #races = new Map<string, number>();
+  /** Failures of keys, and races that they lost, since they were forgotten. */
+  readonly #failures = new Map<string, Streak>();
+  readonly #races = new Map<string, Streak>();
   #closed = false;
 
   constructor(options: WorkQueueOptions) {
@@ -120,7 +126,12 @@ export class WorkQueue {
     this.#delayed.set(key, { due, timer });
   }
 
-  /** Adds a key that failed, after 5 ms, 10 ms, 20 ms, … up to 1000 s; returns the wait in milliseconds (0 when closed). */
+  /**
+   * Adds a key that failed, after 5 ms, 10 ms, 20 ms, … up to 1000 s. A key that was taken before such a wait was over,
+   * because something happened, waits for the rest of it, and the failure is not counted: however much happens to a key,
+   * it waits about as long as it has failed, at the most.
+   * @returns the wait in milliseconds; 0 when closed
+   */
   addRateLimited(key: string): number {
     return this.#addCounted(key, this.#failures);
   }
@@ -152,14 +163,14 @@ export class WorkQueue {
     this.#onReady();
   }
 
-  /** Adds all keys that wait because they failed: what they failed of may be over. Their failures stay counted. */
+  /** Adds all keys that wait because they failed: what they failed of may be over. If not, they wait for the rest. */
   hasten(): void {
     for (const key of this.#failures.keys()) if (this.#endWait(key)) this.add(key, 'backlog');
   }
 
-  /** How often a key has failed in a row. */
+  /** How often a key has failed in a row, without failures that are not counted; see {@link addRateLimited}. */
   failures(key: string): number {
-    return this.#failures.get(key) ?? 0;
+    return this.#failures.get(key)?.times ?? 0;
   }
 
   /** Takes the next key, if there is one. The caller must call {@link done} with it. */
@@ -221,14 +232,18 @@ export class WorkQueue {
     return this.#delayed.delete(key);
   }
 
-  #addCounted(key: string, counts: Map<string, number>): number {
+  #addCounted(key: string, streaks: Map<string, Streak>): number {
     if (this.#closed) return 0;
-    const before = counts.get(key) ?? 0;
-    counts.set(key, before + 1);
     this.#observer?.observeRetry();
-    const ms = Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** Math.min(before, 30));
-    this.addAfter(key, ms);
-    return ms;
+    const now = this.#now();
+    let { times, due } = streaks.get(key) ?? { times: 0, due: now };
+    if (due <= now) {
+      due = now + Math.min(MAX_DELAY_MS, BASE_DELAY_MS * 2 ** Math.min(times, 30));
+      times++;
+      streaks.set(key, { times, due });
+    }
+    this.addAfter(key, due - now);
+    return due - now;
   }
 
   #queue(key: string, lane: Lane): void {

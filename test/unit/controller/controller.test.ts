@@ -284,13 +284,20 @@ describe('Controller', () => {
     const controller = newController();
     controller.resume();
     controller.enqueue('a');
-    for (let failures = 1; failures <= 9; failures++) {
-      await finish(failures - 1, { kind: 'retry', error: new Error('denied') });
-      await pass(5 * 2 ** (failures - 1));
+    const denied = { kind: 'retry', error: new Error('denied') } as const;
+    for (let failures = 1; failures <= 8; failures++) {
+      await finish(failures - 1, denied);
+      if (failures < 8) await pass(5 * 2 ** (failures - 1));
     }
+    // Something happens to it again and again while it waits.
+    for (const run of [8, 9, 10]) {
+      controller.enqueue('a');
+      await finish(run, denied);
+    }
+    await pass(5 * 2 ** 7);
+    await finish(11, denied);
     controller.enqueue('raced');
-    await finish(9);
-    await finish(10, { kind: 'retry' });
+    await finish(12, { kind: 'retry' });
     const lines = await logged();
     assert.deepEqual(
       lines.map(({ failures, key, controller: name }) => [key, failures, name]),

@@ -204,8 +204,17 @@ describe('WorkQueue', () => {
     assert.deepEqual(takeAll(), []);
   });
 
+  /** Lets a key fail, and passes the wait. Returns the wait. */
+  function fail(key: string): number {
+    const ms = queue.addRateLimited(key);
+    pass(ms);
+    assert.equal(queue.take()?.key, key);
+    queue.done(key);
+    return ms;
+  }
+
   it('lets a failing key wait 5 ms, then twice as long each time, up to 1000 s; each key alone', () => {
-    const waits = Array.from({ length: 20 }, () => queue.addRateLimited('a'));
+    const waits = Array.from({ length: 20 }, () => fail('a'));
     const doubling = Array.from({ length: 18 }, (_, failures) => 5 * 2 ** failures);
     assert.deepEqual(waits, [...doubling, 1_000_000, 1_000_000]);
     assert.equal(queue.addRateLimited('b'), 5);
@@ -225,18 +234,38 @@ describe('WorkQueue', () => {
     }
   });
 
-  it('counts lost races apart from failures: each waits as long as its own count says', () => {
-    for (let failures = 0; failures < 10; failures++) queue.addRateLimited('a');
-    assert.deepEqual(
-      Array.from({ length: 4 }, () => queue.addRaced('a')),
-      [5, 10, 20, 40],
-    );
-    assert.equal(queue.failures('a'), 10);
-    assert.equal(counts.retries, 14);
+  it('lets a key that fails before its wait is over wait for the rest, however often', () => {
+    for (let failures = 0; failures < 10; failures++) fail('a');
+    assert.equal(queue.addRateLimited('a'), 5_120);
+    for (let left = 5_120; left > 20; left -= 10) {
+      pass(10);
+      queue.add('a');
+      assert.deepEqual(takeAll(), ['a']);
+      queue.done('a');
+      assert.equal(queue.addRateLimited('a'), left - 10);
+    }
+    assert.equal(queue.failures('a'), 11);
+    pass(19);
     assert.deepEqual(takeAll(), []);
-    pass(5);
+    pass(1);
     assert.deepEqual(takeAll(), ['a']);
     queue.done('a');
+    assert.equal(queue.addRateLimited('a'), 10_240);
+    assert.equal(queue.failures('a'), 12);
+  });
+
+  it('counts lost races apart from failures: each waits as long as its own count says', () => {
+    for (let failures = 0; failures < 10; failures++) fail('a');
+    for (const ms of [5, 10, 20, 40]) {
+      assert.equal(queue.addRaced('a'), ms);
+      pass(ms - 1);
+      assert.deepEqual(takeAll(), []);
+      pass(1);
+      assert.deepEqual(takeAll(), ['a']);
+      queue.done('a');
+    }
+    assert.equal(queue.failures('a'), 10);
+    assert.equal(counts.retries, 14);
     assert.equal(queue.addRateLimited('a'), 5 * 2 ** 10);
     assert.equal(queue.tracked, 3);
     queue.forget('a');
@@ -247,25 +276,27 @@ describe('WorkQueue', () => {
   });
 
   it('does not overflow after very many failures', () => {
-    for (let failures = 0; failures < 5_000; failures++) assert.ok(queue.addRateLimited('a') <= 1_000_000);
+    for (let failures = 0; failures < 5_000; failures++) assert.ok(fail('a') <= 1_000_000);
     assert.equal(queue.addRateLimited('a'), 1_000_000);
   });
 
   it('waits shortly again after the failures were forgotten', () => {
-    queue.addRateLimited('a');
-    queue.addRateLimited('a');
+    fail('a');
+    fail('a');
     queue.forget('a');
     assert.equal(queue.failures('a'), 0);
     assert.equal(queue.addRateLimited('a'), 5);
   });
 
-  it('adds what waits because it failed at once when it is told to, and counts its failures on', () => {
-    for (let failures = 0; failures < 10; failures++) queue.addRateLimited('a');
+  it('adds what waits because it failed at once when it is told to, and lets it wait for the rest if it fails', () => {
+    for (let failures = 0; failures < 9; failures++) fail('a');
+    assert.equal(queue.addRateLimited('a'), 5 * 2 ** 9);
     queue.addAfter('b', 50);
     queue.hasten();
     assert.deepEqual(takeAll(), ['a']);
     queue.done('a');
-    assert.equal(queue.addRateLimited('a'), 5 * 2 ** 10);
+    assert.equal(queue.addRateLimited('a'), 5 * 2 ** 9);
+    assert.equal(queue.failures('a'), 10);
     queue.hasten();
     queue.hasten();
     assert.deepEqual(takeAll(), ['a']);
