@@ -136,6 +136,10 @@ undeploy: ## Remove all of that, and keep namespaces closed; CHILDREN=delete ope
 kind: ## Create a kind cluster, by docker, and install the operator of this checkout in it; CLUSTER=baseline
 	@KUBECTL='$(KUBECTL)' hack/kind/cluster.sh up
 
+.PHONY: e2e-kind
+e2e-kind: ## Do what `make kind` does, and run the end-to-end tests on that cluster
+	@KUBECTL='$(KUBECTL)' hack/kind/cluster.sh e2e
+
 .PHONY: kind-down
 kind-down: ## Delete that cluster
 	@hack/kind/cluster.sh down

@@ -2,6 +2,7 @@
 # The cluster of `make kind`: a kind cluster with the operator, from the image that the checkout makes.
 #
 #   hack/kind/cluster.sh up      creates it unless it is there, builds the image, brings it in, installs the operator
+#   hack/kind/cluster.sh e2e     the same, and then runs the end-to-end tests on it
 #   hack/kind/cluster.sh down    deletes it
 #
 # CLUSTER names another cluster, IMG another image, KUBECTL another kubectl. A kind on the PATH is used if its network
@@ -35,12 +36,12 @@ command -v docker >/dev/null || fail 'expected docker, in which kind runs the cl
 docker info >/dev/null 2>&1 || fail 'docker is installed, but its daemon does not answer (docker info); start it, or ask for the right to use it'
 
 case ${1-} in
-  up) ;;
+  up | e2e) ;;
   down)
     exec "$(find_kind)" delete cluster --name "$cluster"
     ;;
   *)
-    echo "kind: expected up or down, got ${1-nothing}" >&2
+    echo "kind: expected up, e2e or down, got ${1-nothing}" >&2
     exit 2
     ;;
 esac
@@ -63,6 +64,11 @@ make deploy IMG="$image" KUBECTL="$kubectl"
 # The image can be a new one under the same name.
 "$kubectl" -n baseline-policy-system rollout restart deployment/baseline-policy-operator
 "$kubectl" -n baseline-policy-system rollout status deployment/baseline-policy-operator --timeout=3m
+
+if [ "$1" = e2e ]; then
+  make e2e IMG="$image"
+  exit
+fi
 
 cat <<EOF
 

@@ -59,10 +59,10 @@ describe('hack/kind/cluster.sh', () => {
     using folder = new Folder({ ...Object.fromEntries(bare), ...programs });
     await promisify(execFile)('chmod', ['-R', '+x', folder.path]);
     try {
-      await promisify(execFile)('/bin/sh', [join(PROJECT, 'hack/kind/cluster.sh'), action], {
+      const { stderr } = await promisify(execFile)('/bin/sh', [join(PROJECT, 'hack/kind/cluster.sh'), action], {
         env: { PATH: folder.path },
       });
-      return { code: 0, stderr: '' };
+      return { code: 0, stderr };
     } catch (error) {
       const { code, stderr } = error as { code: number; stderr: string };
       return { code, stderr };
@@ -81,15 +81,46 @@ describe('hack/kind/cluster.sh', () => {
     assert.match(stderr, /^kind: docker is installed, but its daemon does not answer/);
   });
 
-  it('says that kubectl is missing, and knows up and down only', async () => {
+  it('says that kubectl is missing, and knows up, e2e and down only', async () => {
     const docker = '#!/bin/sh\n';
     const { code, stderr } = await cluster('up', { docker });
     assert.equal(code, 1);
     assert.match(stderr, /^kind: expected kubectl/);
     assert.deepEqual(await cluster('sideways', { docker }), {
       code: 2,
-      stderr: 'kind: expected up or down, got sideways\n',
+      stderr: 'kind: expected up, e2e or down, got sideways\n',
     });
+  });
+
+  it('installs the operator in that cluster, whatever the current one is, and then tests it there', async () => {
+    const told = (name: string): string => `#!/bin/sh\necho "${name} $*" >&2\n`;
+    const { code, stderr } = await cluster('e2e', {
+      docker: '#!/bin/sh\n',
+      kubectl: told('kubectl'),
+      make: `#!/bin/sh
+case "$*" in
+  *version) echo 0.1.0 ;;
+  *) echo "make $* $(cat "\${KUBECONFIG:-/dev/null}")" >&2 ;;
+esac
+`,
+      kind: `#!/bin/sh
+case "$1 $2" in
+  'version -q') echo 0.30.0 ;;
+  'get kubeconfig') echo "of kind $4" ;;
+  *) echo "kind $1 $2" >&2 ;;
+esac
+`,
+    });
+    assert.deepEqual(stderr.trim().split('\n'), [
+      'kind create cluster',
+      'make image IMG=baseline-policy-operator:0.1.0 ',
+      'kind load docker-image',
+      'make deploy IMG=baseline-policy-operator:0.1.0 KUBECTL=kubectl of kind baseline',
+      'kubectl -n baseline-policy-system rollout restart deployment/baseline-policy-operator',
+      'kubectl -n baseline-policy-system rollout status deployment/baseline-policy-operator --timeout=3m',
+      'make e2e IMG=baseline-policy-operator:0.1.0 of kind baseline',
+    ]);
+    assert.equal(code, 0);
   });
 
   it('takes no kind whose network plugin enforces nothing', async () => {
