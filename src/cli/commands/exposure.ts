@@ -1,5 +1,4 @@
 import { isIPv6 } from 'node:net';
-
 import { exposure, type DirectionExposure, type Exposure, type OpenPorts } from '../../analysis/exposure.ts';
 import { formatSelector } from '../../analysis/selector-text.ts';
 import type { LabelSelector } from '../../api/networkpolicy.ts';
