@@ -28,7 +28,7 @@ export interface WorkQueueOptions {
   readonly monotonic?: () => number;
 }
 
-/** How often something happened to a key in a row, and the end of the wait after the last time; by the queue's clock. */
+/** How often a key failed in a row, or lost races, and when its last wait ends; by the queue's clock. */
 interface Streak {
   readonly times: number;
   readonly due: number;

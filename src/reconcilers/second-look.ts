@@ -40,8 +40,8 @@ export class SecondLook {
 
   /**
    * Whether a namespace and the spec of a policy, for which children are to be deleted, are what was cached of them; if
-   * not, the caches have been brought up to date. The preconditions of a delete cover the child alone, and what is deleted by
-   * mistake opens a namespace until it is made again.
+   * not, the caches have been brought up to date. The preconditions of a delete cover the child alone, and what is
+   * deleted by mistake opens a namespace until it is made again.
    * @throws APIError, ConnectionError
    */
   async holds(namespace: CachedNamespace, policy: CachedPolicy): Promise<boolean> {
