@@ -133,7 +133,7 @@ undeploy: ## Remove all of that, and keep namespaces closed; CHILDREN=delete ope
 	@KUBECTL='$(KUBECTL)' hack/undeploy.sh $(CHILDREN)
 
 .PHONY: kind
-kind: ## Create a kind cluster, by docker, and install the operator of this checkout in it; CLUSTER=baseline
+kind: ## Create a kind cluster, by docker, and install the operator of this checkout in it; CLUSTER=baseline, NODE_IMAGE=...
 	@KUBECTL='$(KUBECTL)' hack/kind/cluster.sh up
 
 .PHONY: e2e-kind

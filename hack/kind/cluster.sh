@@ -5,8 +5,9 @@
 #   hack/kind/cluster.sh e2e     the same, and then runs the end-to-end tests on it
 #   hack/kind/cluster.sh down    deletes it
 #
-# CLUSTER names another cluster, IMG another image, KUBECTL another kubectl. A kind on the PATH is used if its network
-# plugin enforces NetworkPolicies; else one is built.
+# CLUSTER names another cluster, IMG another image, KUBECTL another kubectl; NODE_IMAGE another image of the node, which
+# has another version of Kubernetes. A kind on the PATH is used if its network plugin enforces NetworkPolicies; else one
+# is built.
 set -eu
 cd "$(dirname "$0")/../.."
 cluster=${CLUSTER:-baseline}
@@ -50,7 +51,7 @@ command -v "$kubectl" >/dev/null || fail "expected kubectl to install the operat
 image=${IMG:-baseline-policy-operator:$(make --silent version)}
 kind=$(find_kind)
 if ! "$kind" get clusters 2>/dev/null | grep -qx "$cluster"; then
-  "$kind" create cluster --name "$cluster" --config hack/kind/cluster.yaml --wait 3m
+  "$kind" create cluster --name "$cluster" --config hack/kind/cluster.yaml ${NODE_IMAGE:+--image "$NODE_IMAGE"} --wait 3m
 fi
 make image IMG="$image"
 "$kind" load docker-image "$image" --name "$cluster"
@@ -60,13 +61,14 @@ kubeconfig=$(mktemp)
 trap 'rm -f "$kubeconfig"' EXIT
 "$kind" get kubeconfig --name "$cluster" >"$kubeconfig"
 export KUBECONFIG="$kubeconfig"
+deployed=$("$kubectl" -n baseline-policy-system get deployment/baseline-policy-operator --ignore-not-found --output=name)
 make deploy IMG="$image" KUBECTL="$kubectl"
-# The image can be a new one under the same name.
-"$kubectl" -n baseline-policy-system rollout restart deployment/baseline-policy-operator
+# The image can be a new one under the same name, which pods that are there do not know.
+[ -z "$deployed" ] || "$kubectl" -n baseline-policy-system rollout restart "$deployed"
 "$kubectl" -n baseline-policy-system rollout status deployment/baseline-policy-operator --timeout=3m
 
 if [ "$1" = e2e ]; then
-  make e2e IMG="$image"
+  ENFORCED=true make e2e IMG="$image"
   exit
 fi
 

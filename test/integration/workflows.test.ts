@@ -48,7 +48,11 @@ for (const file of readdirSync(FOLDER)) {
 
 describe('hack/kind/cluster.sh', () => {
   /** Runs it where these programs are on the PATH, beside those of a bare system, and returns how it ended. */
-  async function cluster(action: string, programs: Record<string, string>): Promise<{ code: number; stderr: string }> {
+  async function cluster(
+    action: string,
+    programs: Record<string, string>,
+    variables: Record<string, string> = {},
+  ): Promise<{ code: number; stderr: string }> {
     const find =
       'for name in sh make sed dirname mktemp grep cat rm env; do command -v "$name"; done; test -x /bin/echo && echo /bin/echo';
     const { stdout } = await promisify(execFile)('sh', ['-c', find]);
@@ -60,7 +64,7 @@ describe('hack/kind/cluster.sh', () => {
     await promisify(execFile)('chmod', ['-R', '+x', folder.path]);
     try {
       const { stderr } = await promisify(execFile)('/bin/sh', [join(PROJECT, 'hack/kind/cluster.sh'), action], {
-        env: { PATH: folder.path },
+        env: { PATH: folder.path, ...variables },
       });
       return { code: 0, stderr };
     } catch (error) {
@@ -92,35 +96,57 @@ describe('hack/kind/cluster.sh', () => {
     });
   });
 
-  it('installs the operator in that cluster, whatever the current one is, and then tests it there', async () => {
-    const told = (name: string): string => `#!/bin/sh\necho "${name} $*" >&2\n`;
-    const { code, stderr } = await cluster('e2e', {
+  /** What is there in place of docker, kind, make and kubectl, which tell what they are asked for. */
+  function tellingPrograms({ deployed }: { deployed: boolean }): Record<string, string> {
+    return {
       docker: '#!/bin/sh\n',
-      kubectl: told('kubectl'),
+      kubectl: `#!/bin/sh
+case "$*" in
+  *' get deployment/'*) ${deployed ? 'echo deployment.apps/baseline-policy-operator' : ':'} ;;
+  *) echo "kubectl $*" >&2 ;;
+esac
+`,
       make: `#!/bin/sh
 case "$*" in
   *version) echo 0.1.0 ;;
-  *) echo "make $* $(cat "\${KUBECONFIG:-/dev/null}")" >&2 ;;
+  *) echo "make $* $(cat "\${KUBECONFIG:-/dev/null}")\${ENFORCED:+, which enforces}" >&2 ;;
 esac
 `,
       kind: `#!/bin/sh
 case "$1 $2" in
   'version -q') echo 0.30.0 ;;
+  'get clusters') ${deployed ? 'echo baseline' : ':'} ;;
   'get kubeconfig') echo "of kind $4" ;;
-  *) echo "kind $1 $2" >&2 ;;
+  *) echo "kind $*" >&2 ;;
 esac
 `,
-    });
+    };
+  }
+
+  it('installs the operator in that cluster, whatever the current one is, and then tests it there', async () => {
+    const { code, stderr } = await cluster('e2e', tellingPrograms({ deployed: false }));
     assert.deepEqual(stderr.trim().split('\n'), [
-      'kind create cluster',
+      'kind create cluster --name baseline --config hack/kind/cluster.yaml --wait 3m',
       'make image IMG=baseline-policy-operator:0.1.0 ',
-      'kind load docker-image',
+      'kind load docker-image baseline-policy-operator:0.1.0 --name baseline',
       'make deploy IMG=baseline-policy-operator:0.1.0 KUBECTL=kubectl of kind baseline',
-      'kubectl -n baseline-policy-system rollout restart deployment/baseline-policy-operator',
       'kubectl -n baseline-policy-system rollout status deployment/baseline-policy-operator --timeout=3m',
-      'make e2e IMG=baseline-policy-operator:0.1.0 of kind baseline',
+      'make e2e IMG=baseline-policy-operator:0.1.0 of kind baseline, which enforces',
     ]);
     assert.equal(code, 0);
+  });
+
+  it('gives a cluster that is there the image of now, and a new one the Kubernetes that is asked for', async () => {
+    const again = await cluster('up', tellingPrograms({ deployed: true }));
+    assert.deepEqual(again.stderr.trim().split('\n'), [
+      'make image IMG=baseline-policy-operator:0.1.0 ',
+      'kind load docker-image baseline-policy-operator:0.1.0 --name baseline',
+      'make deploy IMG=baseline-policy-operator:0.1.0 KUBECTL=kubectl of kind baseline',
+      'kubectl -n baseline-policy-system rollout restart deployment.apps/baseline-policy-operator',
+      'kubectl -n baseline-policy-system rollout status deployment/baseline-policy-operator --timeout=3m',
+    ]);
+    const other = await cluster('up', tellingPrograms({ deployed: false }), { NODE_IMAGE: 'kindest/node:v1.34.4' });
+    assert.match(other.stderr, /^kind create cluster .* --image kindest\/node:v1\.34\.4 --wait 3m\n/);
   });
 
   it('takes no kind whose network plugin enforces nothing', async () => {
