@@ -9,6 +9,7 @@ import { Component } from '../envtest/component.ts';
 import { ComponentError, ControlPlane } from '../envtest/control-plane.ts';
 import { Guard } from '../envtest/guard.ts';
 import { containerdConfig } from './containerd.ts';
+import { divertConnections, ENFORCER, enforcerFlags, readsQueue } from './enforcement.ts';
 import { COREDNS_IMAGE, PAUSE_IMAGE, writeCoreDNSImage, writeOperatorImage, writePauseImage } from './images.ts';
 import { NETWORK } from './network.ts';
 
@@ -36,8 +37,8 @@ export class NoSandboxError extends Error {
 
 /**
  * A Kubernetes node with a control plane of its own, in the namespaces that sandbox.ts made: containerd, kubelet,
- * kube-proxy, kube-scheduler, and CoreDNS as a pod. Pods are real; nothing enforces NetworkPolicies, as no network plugin
- * does that only bridges. It leaves its removal to the sandbox: of what it makes there, nothing is seen outside.
+ * kube-proxy, kube-scheduler, and CoreDNS as a pod. Pods are real, and NetworkPolicies are enforced between them, until
+ * ignoreNetworkPolicies. It leaves its removal to the sandbox: of what it makes there, nothing is seen outside.
  */
 export class KubernetesNode implements AsyncDisposable {
   /** Path of a kubeconfig for the administrator. */
@@ -52,6 +53,7 @@ export class KubernetesNode implements AsyncDisposable {
   readonly #expected = new Set<Component>();
   #containerd: Component | undefined;
   #kubelet: Component | undefined;
+  #enforcer: Component | undefined;
 
   private constructor(controlPlane: ControlPlane, guard: Guard, cgroup: string) {
     this.#controlPlane = controlPlane;
@@ -111,6 +113,27 @@ export class KubernetesNode implements AsyncDisposable {
     await this.#until(this.#kubelet, async () => isReady((await this.#readNode()).status));
   }
 
+  /**
+   * From now on nothing enforces NetworkPolicies, as where a network plugin only bridges: connections are made that no
+   * policy allows. Until enforceNetworkPolicies.
+   */
+  async ignoreNetworkPolicies(): Promise<void> {
+    const enforcer = this.#enforcer;
+    if (!enforcer) return;
+    this.#enforcer = undefined;
+    await divertConnections('nobody');
+    this.#expected.add(enforcer);
+    await enforcer.stop('SIGKILL', STOP_GRACE_MS);
+  }
+
+  /** From now on NetworkPolicies are enforced between pods, as when the node was started. */
+  async enforceNetworkPolicies(): Promise<void> {
+    if (this.#enforcer) return;
+    this.#enforcer = this.#run(ENFORCER, enforcerFlags(this.kubeconfig, NAME));
+    await this.#enforcer.ready(readsQueue, READY_TIMEOUT_MS);
+    await divertConnections('enforcer');
+  }
+
   /** Ends all processes of a pod, of this UID, without warning; kubelet starts them again. */
   async crashPod(uid: string): Promise<void> {
     await this.#killContained((cgroup) => cgroup.includes(`pod${uid}`));
@@ -143,6 +166,7 @@ export class KubernetesNode implements AsyncDisposable {
       '--conntrack-tcp-timeout-established=0s',
       '--conntrack-tcp-timeout-close-wait=0s',
     ]);
+    await this.enforceNetworkPolicies();
     await this.#until(this.#kubelet, async () => isReady((await this.#readNode()).status));
     await this.#kubectl(['apply', '-f', join(import.meta.dirname, 'coredns.yaml')]);
     await this.#kubectl([

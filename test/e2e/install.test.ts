@@ -5,11 +5,14 @@ import { ClientPod } from '../support/client-pod.ts';
 import { installedOperator } from '../support/installed-operator.ts';
 import { StatusError } from '../support/kube.ts';
 import { OwnBaseline } from '../support/own-baseline.ts';
-import type { RealCluster } from '../support/real-cluster.ts';
+import { ENFORCED, type RealCluster } from '../support/real-cluster.ts';
 import { OPERATOR, OPERATOR_NAMESPACE } from '../support/service-account.ts';
 
 const SERVICE = `${OPERATOR}-metrics`;
 const MONITORING = 'monitoring';
+/** Of its pods. */
+const METRICS_PORT = 8443;
+const PROBES_PORT = 8081;
 const RBAC = 'rbac.authorization.k8s.io/v1';
 
 interface Service extends KubernetesObject {
@@ -124,6 +127,24 @@ describe('The installed operator', function () {
     const leading = pages.withToken.map(({ text }) => /^leader_election_master_status\{.*\} ([01])$/m.exec(text)?.[1]);
     assert.deepEqual(leading.sort(), ['0', '1']);
   });
+
+  if (ENFORCED) {
+    it('lets nobody but monitoring connect to its metrics, and everybody to its probes', async () => {
+      const namespace = await baseline.namespace('elsewhere');
+      const stranger = await ClientPod.start(cluster, { namespace, name: 'stranger' });
+      const [pod] = await cluster.operatorPods();
+      const address = pod?.status.podIP ?? '';
+      const connects = await stranger.run(`
+        import { connect } from 'node:net';
+        const connects = (port) => new Promise((resolve) => {
+          const socket = connect({ host: '${address}', port, timeout: 2000 });
+          const answer = (made) => { socket.destroy(); resolve(made); };
+          socket.on('connect', () => answer(true)).on('timeout', () => answer(false)).on('error', () => answer(false));
+        });
+        export default { metrics: await connects(${METRICS_PORT}), probes: await connects(${PROBES_PORT}) };`);
+      assert.deepEqual(connects, { metrics: false, probes: true });
+    });
+  }
 
   it('tells by kubectl baseline, found by kubectl as a plugin, that a namespace is compliant', async () => {
     const namespace = await baseline.optedIn('plugin');

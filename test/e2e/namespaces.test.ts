@@ -19,7 +19,7 @@ describe('A namespace in a cluster with the operator as pods', function () {
 
   it('gets its children when it opts in, and loses them when it opts out', async () => {
     const namespace = await baseline.namespace('opts');
-    await cluster.kube.namespaces.merge(namespace, { metadata: { labels: { [LABEL_ENFORCE]: 'true' } } });
+    await cluster.kube.namespaces.merge(namespace, { metadata: { labels: baseline.optIn } });
     await baseline.awaitChildren(namespace);
     await cluster.kube.namespaces.merge(namespace, { metadata: { labels: { [LABEL_ENFORCE]: null } } });
     await baseline.awaitChildren(namespace, []);

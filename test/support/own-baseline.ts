@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { API_VERSION, KIND } from '../../src/api/baselinepolicy.ts';
-import { childName, LABEL_ENFORCE } from '../../src/api/names.ts';
+import { API_VERSION, type BaselinePolicySpec, KIND } from '../../src/api/baselinepolicy.ts';
+import { childName, LABEL_ENFORCE, LABEL_POLICY } from '../../src/api/names.ts';
 import type { NetworkPolicy, NetworkPolicySpec } from '../../src/api/networkpolicy.ts';
 import { eventually } from './await.ts';
 import type { RealCluster } from './real-cluster.ts';
@@ -12,34 +12,44 @@ const BREAK_GLASS = { 'baselinepolicy.dev/break-glass': 'a test' };
 const RULES = ['default-deny', 'allow-dns', 'allow-monitoring'];
 const TIMEOUT = { timeout: 30_000, interval: 100 };
 
-/** A BaselinePolicy, all rules as by default, for namespaces of one test alone, on a cluster that has others. */
+/**
+ * A BaselinePolicy for namespaces of one test alone, on a cluster that has others: these opt in with a value of the label
+ * that no other BaselinePolicy asks for.
+ */
 export class OwnBaseline implements AsyncDisposable {
   /** Name of the BaselinePolicy, and beginning of those of its namespaces. */
   readonly name: string;
+  /** The labels with which a namespace opts in. */
+  readonly optIn: Readonly<Record<string, string>>;
   readonly #cluster: RealCluster;
   readonly #namespaces: string[] = [];
 
   private constructor(cluster: RealCluster, name: string) {
     this.#cluster = cluster;
     this.name = name;
+    this.optIn = { [LABEL_ENFORCE]: name };
   }
 
-  /** Creates the BaselinePolicy. */
-  static async create(cluster: RealCluster): Promise<OwnBaseline> {
-    const name = `e2e-${randomBytes(3).toString('hex')}`;
+  /** Creates the BaselinePolicy; default of `spec`, by its name: all rules as by default. */
+  static async create(
+    cluster: RealCluster,
+    spec: (name: string) => BaselinePolicySpec = () => ({}),
+  ): Promise<OwnBaseline> {
+    const baseline = new OwnBaseline(cluster, `e2e-${randomBytes(3).toString('hex')}`);
+    const { name, optIn } = baseline;
     await cluster.kube.baselinePolicies.create({
       apiVersion: API_VERSION,
       kind: KIND,
       metadata: { name },
-      spec: { namespaceSelector: { matchLabels: { [LABEL_ENFORCE]: 'true', test: name } } },
+      spec: { ...spec(name), namespaceSelector: { matchLabels: { ...optIn } } },
     });
-    return new OwnBaseline(cluster, name);
+    return baseline;
   }
 
-  /** Creates a namespace that has opted in, and waits until it has its children; returns its name. */
-  async optedIn(suffix: string): Promise<string> {
-    const namespace = await this.namespace(suffix, { [LABEL_ENFORCE]: 'true' });
-    await this.awaitChildren(namespace);
+  /** Creates a namespace that has opted in, and waits until it has its children, of RULES and these; returns its name. */
+  async optedIn(suffix: string, additional: readonly string[] = []): Promise<string> {
+    const namespace = await this.namespace(suffix, this.optIn);
+    await this.awaitChildren(namespace, [...RULES, ...additional]);
     return namespace;
   }
 
@@ -58,9 +68,10 @@ export class OwnBaseline implements AsyncDisposable {
     return { ...child, spec: child.spec };
   }
 
-  /** UID and resourceVersion of each child of a namespace, by its name: they change when it is written. */
+  /** UID and resourceVersion of each of its children in a namespace, by name: they change when it is written. */
   async versions(namespace: string): Promise<Record<string, string>> {
-    const children = await this.#cluster.kube.networkPolicies(namespace).list();
+    const labelSelector = `${LABEL_POLICY}=${this.name}`;
+    const children = await this.#cluster.kube.networkPolicies(namespace).list({ labelSelector });
     return Object.fromEntries(
       children.map(({ metadata: { name, uid = '', resourceVersion = '' } }) => [name, `${uid} ${resourceVersion}`]),
     );

@@ -19,6 +19,9 @@ const DEFAULT_IMAGE = `${OPERATOR}:${VERSION}`;
 /** Whether the tests have a node of their own, in place of a cluster of KUBECONFIG. */
 export const OWN_NODE = (process.env['KUBECONFIG'] ?? '') === '';
 
+/** Whether the cluster's network plugin enforces NetworkPolicies: of the tests' own it does, of another ENFORCED says so. */
+export const ENFORCED = OWN_NODE || process.env['ENFORCED'] === 'true';
+
 /** A Pod, as far as tests look at it. */
 export interface Pod extends KubernetesObject {
   readonly spec: { readonly containers: readonly { readonly name: string; readonly image: string }[] };
