@@ -74,12 +74,10 @@ fi
 
 cat <<EOF
 
-The operator runs in the cluster of the context kind-$cluster. Protect a namespace:
+The operator runs in the cluster of the context kind-$cluster. docs/install.md goes on from here; or try the samples:
 
-  kubectl --context kind-$cluster create namespace shop
-  kubectl --context kind-$cluster label namespace shop baselinepolicy.dev/enforce=true
-  kubectl --context kind-$cluster apply --server-side -f config/samples/baselinepolicy.yaml
-  kubectl --context kind-$cluster get networkpolicies -n shop
+  kubectl --context kind-$cluster apply --server-side -f config/samples
+  kubectl --context kind-$cluster get blp,networkpolicies -A
 
-docs/install.md goes on from here. To delete the cluster: make kind-down
+To delete the cluster: make kind-down
 EOF

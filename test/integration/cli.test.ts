@@ -133,7 +133,7 @@ describe('kubectl-baseline on a live cluster', function () {
     assert.equal(stderr, '');
     assert.match(stdout, new RegExp(`^${policy} +Enforce +1 +1 +0 +0 +True$`, 'm'));
     assert.match(stdout, new RegExp(`^${namespace} +${policy} +compliant$`, 'm'));
-    assert.match(stdout, /^kube-system +- +unselected +no BaselinePolicy selects it$/m);
+    assert.match(stdout, /^kube-system +- +unselected +it is protected: no BaselinePolicy selects it$/m);
     assert.equal(code, 0);
   });
 

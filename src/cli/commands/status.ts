@@ -1,5 +1,8 @@
 import type { BaselinePolicy } from '../../api/baselinepolicy.ts';
+import { LABEL_ENFORCE } from '../../api/names.ts';
 import { reasonOf } from '../../policy/diff.ts';
+import { DEFAULT_NAMESPACE_SELECTOR, selectsNamespace } from '../../policy/select.ts';
+import { matchesSelector, type Labels } from '../../policy/selector.ts';
 import { outputFlag, type Command } from '../command.ts';
 import { deviations, type Deviation } from '../deviation.ts';
 import { INPUT_FLAGS, readInput, warn } from '../input/input.ts';
@@ -8,13 +11,14 @@ import { isStructured, writeStructured } from '../output/structured.ts';
 import { alignColumns } from '../output/table.ts';
 import { paintFor, writeLines, type Paint, type Style } from '../terminal.ts';
 
-/** How a namespace stands with a policy: `unselected` with none. */
-type State = 'compliant' | 'drifted' | 'failed' | 'unselected';
+/** How a namespace stands with a policy. With none it is `unselected`, or `uncovered` when it has opted in. */
+type State = 'compliant' | 'drifted' | 'failed' | 'uncovered' | 'unselected';
 
 const STYLES: Readonly<Record<State, Style>> = {
   compliant: 'green',
   drifted: 'yellow',
   failed: 'red',
+  uncovered: 'red',
   unselected: 'dim',
 };
 
@@ -45,7 +49,7 @@ export const status: Command = {
   about: 'Show how policies and namespaces stand: compliant, drifted or failed, and why; exit 1 when not all is well',
   details:
     'What namespaces have is compared with what policies want, here and now; READY is what the operator says.\n' +
-    'A namespace that no policy selects is listed as unselected.',
+    'A namespace that no policy selects is listed as unselected; as uncovered, if it has opted in by its label.',
   options: { ...outputFlag('text', 'json', 'yaml'), ...PROTECTED_FLAG, ...INPUT_FLAGS },
   examples: [
     ['status', 'Which namespaces are really protected?'],
@@ -54,13 +58,16 @@ export const status: Command = {
   run: async (flags, terminal) => {
     const { objects, isLive } = await readInput(flags, terminal, { workloads: false, policies: true });
     const only = flags.text('namespace');
-    const { wanted, warnings } = wantedOf(objects, { protectedNamespaces: protectedNamespacesOf(flags), isLive });
+    const protectedNamespaces = protectedNamespacesOf(flags);
+    const { wanted, warnings } = wantedOf(objects, { protectedNamespaces, isLive });
     warn(terminal, [...notModelled(objects), ...warnings]);
     const found = deviations(objects, wanted);
     const policies = objects.baselinePolicies
       .map((policy) => policyStatus(policy, found))
       .sort((a, b) => (a.policy < b.policy ? -1 : 1));
-    const namespaces = namespaceStatuses([...namespacesOf(objects).keys()], found).filter(
+    const unselected = (name: string, labels: Labels): NamespaceStatus =>
+      judgeUnselected({ name, labels }, objects.baselinePolicies, new Set(protectedNamespaces));
+    const namespaces = namespaceStatuses(namespacesOf(objects), found, unselected).filter(
       ({ namespace }) => only === undefined || namespace === only,
     );
     const format = flags.required('output');
@@ -73,17 +80,40 @@ export const status: Command = {
   },
 };
 
-function namespaceStatuses(names: readonly string[], found: readonly Deviation[]): NamespaceStatus[] {
+function namespaceStatuses(
+  namespaces: ReadonlyMap<string, Labels>,
+  found: readonly Deviation[],
+  unselected: (name: string, labels: Labels) => NamespaceStatus,
+): NamespaceStatus[] {
   const byNamespace = Map.groupBy(found, ({ namespace }) => namespace);
-  return names.flatMap((namespace): NamespaceStatus[] => {
+  return [...namespaces].flatMap(([namespace, labels]): NamespaceStatus[] => {
     const ofNamespace = (byNamespace.get(namespace) ?? []).map((deviation) => ({
       namespace,
       policy: deviation.policy.metadata.name,
       ...judge(deviation),
     }));
-    if (ofNamespace.length > 0) return ofNamespace;
-    return [{ namespace, state: 'unselected', why: 'no BaselinePolicy selects it' }];
+    return ofNamespace.length > 0 ? ofNamespace : [unselected(namespace, labels)];
   });
+}
+
+/** How a namespace stands that no policy selects: whether anybody wants that. */
+function judgeUnselected(
+  namespace: { readonly name: string; readonly labels: Labels },
+  policies: readonly BaselinePolicy[],
+  protectedNamespaces: ReadonlySet<string>,
+): NamespaceStatus {
+  const { name, labels } = namespace;
+  const because = (why: string, state: State = 'unselected'): NamespaceStatus => ({ namespace: name, state, why });
+  if (protectedNamespaces.has(name)) return because('it is protected: no BaselinePolicy selects it');
+  const excluding = policies.find(
+    ({ spec }) =>
+      !selectsNamespace(spec, namespace, protectedNamespaces) &&
+      matchesSelector(spec.namespaceSelector ?? DEFAULT_NAMESPACE_SELECTOR, labels),
+  );
+  if (excluding) return because(`BaselinePolicy ${excluding.metadata.name} excludes it by name`);
+  const { [LABEL_ENFORCE]: enforce = 'false' } = labels;
+  if (enforce === 'false') return because('no BaselinePolicy selects it');
+  return because(`it has opted in (${LABEL_ENFORCE}=${enforce}), but no BaselinePolicy selects it`, 'uncovered');
 }
 
 /** How a namespace stands with one policy. */

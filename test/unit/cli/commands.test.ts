@@ -533,6 +533,47 @@ describe('diff and status of files', () => {
   });
 });
 
+describe('status of a namespace that no BaselinePolicy selects', () => {
+  const POLICY = `
+---
+apiVersion: baselinepolicy.dev/v1alpha1
+kind: BaselinePolicy
+metadata: { name: opted-in }
+spec: { excludedNamespaces: [legacy] }
+`;
+  const namespaceOf = (name: string, enforce?: string): string => `
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: ${name}, labels: { ${enforce === undefined ? '' : `baselinepolicy.dev/enforce: '${enforce}'`} } }
+`;
+  const table: [name: string, label: string | undefined, state: string, why: RegExp][] = [
+    ['plain', undefined, 'unselected', /^no BaselinePolicy selects it$/],
+    ['out', 'false', 'unselected', /^no BaselinePolicy selects it$/],
+    ['legacy', 'true', 'unselected', /^BaselinePolicy opted-in excludes it by name$/],
+    ['kube-public', 'true', 'unselected', /^it is protected: no BaselinePolicy selects it$/],
+    ['typo', 'True', 'uncovered', /^it has opted in \(baselinepolicy.dev\/enforce=True\), but no BaselinePolicy/],
+  ];
+  for (const [name, label, state, why] of table) {
+    it(`is ${state} for ${name}, with the label ${String(label)}`, async () => {
+      const { code, stdout } = await onShop(`status -n ${name} -o json`, `${POLICY}${namespaceOf(name, label)}`);
+      const { namespaces } = JSON.parse(stdout) as { namespaces: { state: string; why: string }[] };
+      assert.deepEqual(
+        namespaces.map((one) => one.state),
+        [state],
+      );
+      assert.match(namespaces[0]?.why ?? '', why);
+      assert.equal(code, state === 'uncovered' ? 1 : 0);
+    });
+  }
+
+  it('is uncovered when it has opted in and there is no BaselinePolicy yet', async () => {
+    const { code, stdout } = await onShop('status -n early', namespaceOf('early', 'true'));
+    assert.match(stdout, /^early +- +uncovered +it has opted in /m);
+    assert.equal(code, 1);
+  });
+});
+
 describe('lint', () => {
   interface LintEntry {
     code: string;
