@@ -40,6 +40,13 @@ for (const file of readdirSync(FOLDER)) {
       for (const line of lines) assert.match(line, /uses: [\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/);
     });
 
+    // Tried with buildx 0.28: --format '{{ .Manifest.Digest }}' prints a table of all that it knows of the image.
+    it('asks buildx for JSON', () => {
+      const formats = steps.flatMap(({ run = '' }) => [...run.matchAll(/imagetools inspect .*--format (\S+)/g)]);
+      for (const [, format] of formats) assert.match(format ?? '', /^'\{\{json$/);
+      assert.equal(formats.length, file === 'release.yml' ? 1 : 0);
+    });
+
     it('puts no value into a script but by the environment', () => {
       for (const { run = '' } of steps) assert.doesNotMatch(run, /\$\{\{/);
     });
