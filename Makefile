@@ -39,7 +39,7 @@ test: lint types control-plane-programs programs ## Run everything: lint, genera
 
 .PHONY: test-faults
 test-faults: $(INSTALLED) control-plane-programs ## Run fault tests on a real control plane; LONG=1 for the long form, about an hour
-	@$(if $(LONG),FAULTS=long )$(NPM_RUN) test:faults
+	@$(NPM_RUN) test:faults
 
 .PHONY: lint
 lint: $(INSTALLED) ## Check style, layers, formatting and that generated files are current
@@ -86,7 +86,7 @@ test-compat: $(INSTALLED) ## Run integration tests on the Kubernetes of KUBERNET
 	@KUBEBUILDER_ASSETS='$(CURDIR)/bin/k8s-$(KUBERNETES)' $(NPM_RUN) test:integration
 
 .PHONY: e2e
-e2e: build ## Run tests with the operator as pods: on the cluster of KUBECONFIG if set, which has the image IMG, else on a node of its own (Linux, root)
+e2e: build ## Run tests with the operator as pods: on the cluster of KUBECONFIG if set, which has the image IMG, else on a node of its own (Linux, root); LONG=1 tries more random policies
 ifeq ($(KUBECONFIG),)
 	@hack/node/install.sh --docker
 	@$(MAKE) node-programs

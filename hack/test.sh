@@ -2,7 +2,7 @@
 # Runs the tests, the quick ones first, and prints the coverage and then mocha's summaries. Ends with 0 if all passed.
 #
 #   hack/test.sh [ARGUMENT_OF_MOCHA...]             unit, property and integration tests, then fault tests
-#   hack/test.sh --faults [ARGUMENT_OF_MOCHA...]    fault tests only; FAULTS=long for their long form
+#   hack/test.sh --faults [ARGUMENT_OF_MOCHA...]    fault tests only; LONG=1 for their long form
 #
 # Behind npm scripts, which put mocha and c8 on the PATH.
 set -u

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds what runs on the node beside the operator and Kubernetes into bin/node/, each only when it is missing or older than
-# its source or go.mod. They need no library, so an image of one holds nothing else.
+# Builds what runs on the node beside the operator and Kubernetes into bin/node/, each only when it is missing or older
+# than its source or go.mod. They need no library, so an image of one holds nothing else.
 #
 #   hack/node/build.sh
 set -eu

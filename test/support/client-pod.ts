@@ -19,6 +19,8 @@ export interface ClientPodOptions {
   /** An ES module that Node runs in it until the pod ends. Default: one that waits. */
   readonly script?: string;
   readonly serviceAccountName?: string;
+  /** Ports as the pod declares them. */
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
 }
 
 /** A pod in which tests run scripts of Node, to look at the network from there. */
@@ -36,7 +38,7 @@ export class ClientPod {
 
   /** Starts a pod and waits until it is ready. It goes with its namespace. */
   static async start(cluster: RealCluster, options: ClientPodOptions): Promise<ClientPod> {
-    const { namespace, name, labels = {}, script = WAIT, serviceAccountName } = options;
+    const { namespace, name, labels = {}, script = WAIT, serviceAccountName, ports = [] } = options;
     const pods = cluster.kube.resource<Pod | KubernetesObject>('v1', 'pods', namespace);
     await pods.create({
       metadata: { name, labels },
@@ -51,6 +53,7 @@ export class ClientPod {
             image: cluster.image,
             imagePullPolicy: 'IfNotPresent',
             command: ['node', '--input-type=module', '--eval', script],
+            ports,
             securityContext: RESTRICTED.container,
           },
         ],
