@@ -51,7 +51,11 @@ export class PortSet {
   /** The ports from `first` to `last`, both included. Throws RangeError when that is no range of ports. */
   static range(protocol: Protocol, first: number, last = first): PortSet {
     if (!Number.isInteger(first) || !Number.isInteger(last) || first < 1 || last > MAX_PORT || last < first) {
-      throw new RangeError(`expected ports from 1 to ${MAX_PORT} in ascending order, found ${first} to ${last}`);
+      throw new RangeError(
+        first === last
+          ? `expected a port from 1 to ${MAX_PORT}, found ${first}`
+          : `expected ports from 1 to ${MAX_PORT} in ascending order, found ${first} to ${last}`,
+      );
     }
     const offset = PROTOCOLS.indexOf(protocol) * STRIDE;
     return new PortSet([offset + first, offset + last]);

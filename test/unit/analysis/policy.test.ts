@@ -19,7 +19,7 @@ const REFUSED: readonly (readonly [spec: string, path: string, problem: RegExp])
     'spec.ingress[0].from[0]',
     /expected ipBlock alone/,
   ],
-  ['{"ingress":[{"ports":[{"port":0}]}]}', 'spec.ingress[0].ports[0]', /expected ports from 1 to 65535/],
+  ['{"ingress":[{"ports":[{"port":0}]}]}', 'spec.ingress[0].ports[0]', /expected a port from 1 to 65535, found 0$/],
   ['{"ingress":[{"ports":[{"port":90,"endPort":80}]}]}', 'spec.ingress[0].ports[0]', /found 90 to 80/],
   ['{"ingress":[{"ports":[{"port":"http","endPort":80}]}]}', 'spec.ingress[0].ports[0]', /beside endPort, found http/],
   ['{"ingress":[{"ports":[{"protocol":"ICMP"}]}]}', 'spec.ingress[0].ports[0]', /found ICMP/],

@@ -771,6 +771,7 @@ describe('The program', () => {
       '--output: expected "text", "json", "yaml", "csv", "md", "dot", "mermaid", "svg", got "xml"',
     ],
     ['can a b --port x -f /none', '--port: expected a port such as 5432/TCP or 8000-8100/UDP, got "x"'],
+    ['can a b --port 99999 -f /none', '--port: expected a port from 1 to 65535, got 99999'],
     ['can a b --port 80-70 -f /none', '--port: expected ports from 1 to 65535 in ascending order, got 80 to 70'],
     ['can a b --request-timeout 5x', '--request-timeout: expected a duration such as 30s, got "5x"'],
     ['connections -A -n shop -f /none', '--all-namespaces: expected without --namespace, got both'],
