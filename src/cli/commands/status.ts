@@ -1,8 +1,8 @@
 import type { BaselinePolicy } from '../../api/baselinepolicy.ts';
 import { LABEL_ENFORCE } from '../../api/names.ts';
 import { reasonOf } from '../../policy/diff.ts';
-import { DEFAULT_NAMESPACE_SELECTOR, selectsNamespace } from '../../policy/select.ts';
-import { matchesSelector, type Labels } from '../../policy/selector.ts';
+import { selectsNamespace, type SelectableNamespace } from '../../policy/select.ts';
+import type { Labels } from '../../policy/selector.ts';
 import { outputFlag, type Command } from '../command.ts';
 import { deviations, type Deviation } from '../deviation.ts';
 import { INPUT_FLAGS, readInput, warn } from '../input/input.ts';
@@ -98,17 +98,15 @@ function namespaceStatuses(
 
 /** How a namespace stands that no policy selects: whether anybody wants that. */
 function judgeUnselected(
-  namespace: { readonly name: string; readonly labels: Labels },
+  namespace: SelectableNamespace,
   policies: readonly BaselinePolicy[],
   protectedNamespaces: ReadonlySet<string>,
 ): NamespaceStatus {
   const { name, labels } = namespace;
   const because = (why: string, state: State = 'unselected'): NamespaceStatus => ({ namespace: name, state, why });
   if (protectedNamespaces.has(name)) return because('it is protected: no BaselinePolicy selects it');
-  const excluding = policies.find(
-    ({ spec }) =>
-      !selectsNamespace(spec, namespace, protectedNamespaces) &&
-      matchesSelector(spec.namespaceSelector ?? DEFAULT_NAMESPACE_SELECTOR, labels),
+  const excluding = policies.find(({ spec }) =>
+    selectsNamespace({ ...spec, excludedNamespaces: [] }, namespace, protectedNamespaces),
   );
   if (excluding) return because(`BaselinePolicy ${excluding.metadata.name} excludes it by name`);
   const { [LABEL_ENFORCE]: enforce = 'false' } = labels;
